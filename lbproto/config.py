@@ -1,0 +1,122 @@
+"""What the core is told to do: complete, immutable, every default stated once.
+
+These records are what a configuration file becomes after it was checked; a
+program that embeds the core builds them directly. Durations are seconds, sizes
+bytes. Nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+from lbproto.machine.effects import Target
+
+__all__ = [
+    "Backend",
+    "Config",
+    "HeaderRules",
+    "Limits",
+    "Service",
+    "Timeouts",
+    "Upstream",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Past these a request is refused; the comment says with which status."""
+
+    request_line: int = 16 * 1024  # 414
+    header_size: int = 32 * 1024  # 431
+    header_count: int = 100  # 431
+    body_size: int | None = None  # 413
+    chunk_extensions: int = 4 * 1024  # 400
+    trailer_size: int = 8 * 1024  # 431
+    response_header_size: int = 64 * 1024  # 502
+    interim_responses: int = 16  # 502
+    connections: int = 10_000  # new ones wait in the kernel's queue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds."""
+
+    request_header: float = 10.0
+    request_body: float = 60.0
+    keepalive: float = 75.0
+    send: float = 60.0
+    connect: float = 5.0
+    response_header: float = 60.0
+    response_body: float = 60.0
+    upstream_keepalive: float = 60.0
+    tunnel: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderRules:
+    """Edits of the header fields, in the order remove, set, add."""
+
+    remove: tuple[bytes, ...] = ()
+    """Lower-case names."""
+    set: tuple[tuple[bytes, bytes], ...] = ()
+    add: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One proxy: where it listens, what it checks, where it sends requests."""
+
+    name: str
+    upstream: str
+    listen: tuple[Target, ...] = ()
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    trust_unix: bool = False
+    """Clients of a Unix-domain socket are trusted proxies."""
+    framing: Literal["h11"] = "h11"
+    via: bytes | None = b"lb"
+    underscores: Literal["drop", "reject", "pass"] = "drop"
+    upgrades: tuple[bytes, ...] = (b"websocket",)
+    """Lower-case protocols that may be tunnelled; `*` is any but h2c."""
+    proxy_status: bool = True
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    request_headers: HeaderRules = field(default_factory=HeaderRules)
+    response_headers: HeaderRules = field(default_factory=HeaderRules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """One server of an upstream."""
+
+    target: Target
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """Servers that answer the same requests."""
+
+    name: str
+    backends: tuple[Backend, ...]
+    policy: Literal["round_robin"] = "round_robin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that one `lb` does."""
+
+    services: tuple[Service, ...]
+    upstreams: Mapping[str, Upstream]
+    version: int = 1
+    runtime: str = "uvloop"
+    threads: int = 1
+    pid_file: str | None = None
+    error_log: str | None = None
+    upgrade_sock: str | None = None
+    grace_period_seconds: float = 0.0
+    graceful_shutdown_timeout_seconds: float = 300.0
+    upstream_keepalive_pool_size: int = 128
+    max_retries: int = 1

@@ -1,0 +1,1 @@
+"""Bytes of one connection to and from HTTP messages."""

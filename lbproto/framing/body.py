@@ -1,0 +1,256 @@
+"""Strict decoders of content: where it ends, and what of a read belongs to it.
+
+RFC 9112 6.3 knows three ways to tell where content ends: a length, chunks, the end
+of the connection. Each is a decoder here. A decoder takes one read at a time and
+gives back one `Piece`: the content in it, how many bytes were used (the rest is
+the next message), and whether the content is complete.
+
+An error is part of a piece and not raised, since content before it in the same
+read is as good as if it had come alone. It is a property of the shortest prefix
+that is wrong, so it does not depend on how the bytes were cut into reads: a line
+is judged when its LF comes, or refused when it reaches its bound without one.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final, Protocol
+
+from lbproto.framing.codec import CodecLimits
+from lbproto.framing.grammar import FIELD_LINE, chunk_line, show
+from lbproto.machine.errors import ErrorCode, RemoteProtocolError
+from lbproto.machine.values import value
+
+__all__ = [
+    "ChunkedDecoder",
+    "Decoder",
+    "LengthDecoder",
+    "Piece",
+    "UntilCloseDecoder",
+]
+
+
+@value
+class Piece:
+    """What one read held of the content."""
+
+    content: bytes
+    used: int
+    """Bytes of the read that belong to this message."""
+    complete: bool
+    error: RemoteProtocolError | None = None
+
+
+class Decoder(Protocol):
+    """Reads the content of one message."""
+
+    def receive(self, data: bytes) -> Piece:
+        """Take one read; not again after an error or the end."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """The content has ended."""
+        ...
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes are kept."""
+        ...
+
+
+class LengthDecoder:
+    """Content of a known length; 0 where there is none."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    def receive(self, data: bytes) -> Piece:
+        """Take one read."""
+        content = data[: self._left]
+        self._left -= len(content)
+        return Piece(content, len(content), self._left == 0)
+
+    @property
+    def complete(self) -> bool:
+        """The content has ended."""
+        return self._left == 0
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes are kept: none."""
+        return 0
+
+
+class UntilCloseDecoder:
+    """Content that ends with the connection; only a response may have it."""
+
+    __slots__ = ()
+
+    def receive(self, data: bytes) -> Piece:
+        """Take one read."""
+        return Piece(data, len(data), complete=False)
+
+    @property
+    def complete(self) -> bool:
+        """Never: only the end of the connection tells."""
+        return False
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes are kept: none."""
+        return 0
+
+
+class _Expects(Enum):
+    """What comes next in a chunked body."""
+
+    SIZE = auto()
+    DATA = auto()
+    CR = auto()
+    """The end of a chunk's data."""
+    LF = auto()
+    TRAILER = auto()
+    NOTHING = auto()
+
+
+SIZE_DIGITS: Final = 16
+
+
+class ChunkedDecoder:
+    """Content in chunks (RFC 9112 7.1); extensions and trailers are dropped."""
+
+    __slots__ = (
+        "_expects",
+        "_extensions",
+        "_left",
+        "_limits",
+        "_line",
+        "_total",
+        "_trailer_fields",
+        "_trailer_size",
+    )
+
+    def __init__(self, limits: CodecLimits) -> None:
+        self._limits = limits
+        self._expects = _Expects.SIZE
+        self._left = 0  # of the current chunk
+        self._total = 0
+        self._extensions = 0
+        self._trailer_size = 0
+        self._trailer_fields = 0
+        self._line = bytearray()  # the beginning of an incomplete line
+
+    @property
+    def complete(self) -> bool:
+        """The content has ended."""
+        return self._expects is _Expects.NOTHING
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes are kept."""
+        return len(self._line)
+
+    def receive(self, data: bytes) -> Piece:
+        """Take one read."""
+        content: list[bytes] = []
+        at = 0
+        error = None
+        try:
+            while at < len(data) and self._expects is not _Expects.NOTHING:
+                if self._expects is _Expects.DATA:
+                    part = data[at : at + self._left]
+                    content.append(part)
+                    at += len(part)
+                    self._left -= len(part)
+                    if self._left == 0:
+                        self._expects = _Expects.CR
+                elif self._expects in (_Expects.CR, _Expects.LF):
+                    self._end_of_data(data[at])
+                    at += 1
+                elif self._expects is _Expects.SIZE:
+                    at = self._size_line(data, at)
+                else:
+                    at = self._trailer_line(data, at)
+        except RemoteProtocolError as refusal:
+            error = refusal
+        return Piece(b"".join(content), at, self.complete, error)
+
+    def _take_line(self, data: bytes, at: int, room: int) -> tuple[bytes | None, int]:
+        """Take a line with its LF, of which `room` bytes more may come.
+
+        Returns None for the line when the data or the room is used up.
+        """
+        end = data.find(b"\n", at, at + room) + 1
+        if end == 0:
+            end = min(len(data), at + room)
+            self._line += data[at:end]
+            return None, end
+        line = data[at:end]
+        if self._line:
+            line = bytes(self._line) + line
+            self._line.clear()
+        return line, end
+
+    def _size_line(self, data: bytes, at: int) -> int:
+        budget = self._limits.chunk_extensions - self._extensions
+        longest = SIZE_DIGITS + budget + len(b"\r\n")
+        line, at = self._take_line(data, at, longest - len(self._line))
+        if line is None:
+            if len(self._line) == longest:
+                raise _syntax(f"no end of chunk line in {longest} bytes", self._line)
+            return at
+        found = chunk_line(line)
+        if found is None:
+            raise _syntax("not a chunk size and extensions, ended by CRLF", line)
+        size, extensions = found
+        self._extensions += extensions
+        if extensions > budget:
+            limit = self._limits.chunk_extensions
+            raise _syntax(f"more than {limit} bytes of chunk extensions", line)
+        self._begin_chunk(size)
+        return at
+
+    def _begin_chunk(self, size: int) -> None:
+        self._total += size
+        limit = self._limits.body_size
+        if limit is not None and self._total > limit:
+            detail = f"chunks of {self._total} bytes, at most {limit} are taken"
+            raise RemoteProtocolError(ErrorCode.CONTENT_TOO_LARGE, detail)
+        self._left = size
+        self._expects = _Expects.DATA if size else _Expects.TRAILER
+
+    def _end_of_data(self, byte: int) -> None:
+        if self._expects is _Expects.CR and byte == 0x0D:
+            self._expects = _Expects.LF
+        elif self._expects is _Expects.LF and byte == 0x0A:
+            self._expects = _Expects.SIZE
+        else:
+            raise _syntax("no CRLF after the data of a chunk", bytes((byte,)))
+
+    def _trailer_line(self, data: bytes, at: int) -> int:
+        limit = self._limits.trailer_size
+        room = limit - self._trailer_size - len(self._line)
+        line, at = self._take_line(data, at, room)
+        if line is None:
+            if self._trailer_size + len(self._line) >= limit:
+                detail = f"a trailer section of more than {limit} bytes"
+                raise RemoteProtocolError(ErrorCode.FIELDS_TOO_LARGE, detail)
+            return at
+        self._trailer_size += len(line)
+        if line == b"\r\n":
+            self._expects = _Expects.NOTHING
+            return at
+        self._trailer_fields += 1
+        if self._trailer_fields > self._limits.header_count:
+            detail = f"more than {self._limits.header_count} trailer fields"
+            raise RemoteProtocolError(ErrorCode.FIELDS_TOO_LARGE, detail)
+        if line[-2:] != b"\r\n" or FIELD_LINE.fullmatch(line, 0, len(line) - 2) is None:
+            raise _syntax("not a trailer field ended by CRLF", line)
+        return at
+
+
+def _syntax(expected: str, seen: bytes | bytearray) -> RemoteProtocolError:
+    return RemoteProtocolError(ErrorCode.SYNTAX, f"{expected}: {show(bytes(seen))}")

@@ -1,0 +1,130 @@
+"""The seam between bytes and messages.
+
+A codec turns the bytes of one connection into HTTP events and back; it knows the
+wire, and nothing of backends, rules or time. Two HTTP/1 codecs and HTTP/2 fit
+behind it:
+
+* `receive` gives events of the messages in progress. After a request is
+  complete an HTTP/1 server codec keeps what follows (a pipelined request, or what
+  a tunnel will carry) until `resume` or `switch` is called, and `want_read` says
+  no while it keeps any: that is all the back-pressure pipelining needs.
+* a wire error is not raised: it is a `Reset`, and no event follows it.
+* `send` takes a message in order, head first, and raises `LocalProtocolError`
+  when that order is broken. What is to be written collects until `take_output`,
+  so that a head and its content leave in one piece.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from lbproto.framing.messages import Body, End, HttpEvent, RequestHead, ResponseHead
+from lbproto.machine.values import value
+
+__all__ = ["ClientCodec", "CodecLimits", "ServerCodec"]
+
+
+@value
+class CodecLimits:
+    """What a codec accepts of one message; sizes in bytes."""
+
+    request_line: int = 16 * 1024
+    header_size: int = 32 * 1024
+    header_count: int = 100
+    body_size: int | None = None
+    chunk_extensions: int = 4 * 1024
+    trailer_size: int = 8 * 1024
+    response_header_size: int = 64 * 1024
+
+
+class ServerCodec(Protocol):
+    """Our side of a client's connection."""
+
+    def receive(self, data: bytes) -> list[HttpEvent]:
+        """Take bytes from the client."""
+        ...
+
+    def receive_eof(self) -> list[HttpEvent]:
+        """Take the client's end of stream; a request cut short is a `Reset`."""
+        ...
+
+    def resume(self) -> list[HttpEvent]:
+        """Go on to the next request; the last one and its response are complete."""
+        ...
+
+    def send(self, event: ResponseHead | Body | End) -> None:
+        """Write a piece of a response.
+
+        Raises:
+            LocalProtocolError: the piece does not fit what was sent before.
+        """
+        ...
+
+    def take_output(self) -> bytes:
+        """Return what is to be written now, and forget it."""
+        ...
+
+    def go_away(self) -> None:
+        """Make the current response the last, and say so in its head."""
+        ...
+
+    def switch(self) -> bytes:
+        """After a 101: return what has come for the tunnel, and leave the line."""
+        ...
+
+    def want_read(self) -> bool:
+        """Tell whether more bytes can be used."""
+        ...
+
+    @property
+    def closing(self) -> bool:
+        """The connection ends after the current response."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """No byte of a request is there."""
+        ...
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes are kept."""
+        ...
+
+
+class ClientCodec(Protocol):
+    """Our side of a backend's connection; made anew for each exchange."""
+
+    def send(self, event: RequestHead | Body | End) -> None:
+        """Write a piece of a request.
+
+        Raises:
+            LocalProtocolError: the piece does not fit what was sent before.
+        """
+        ...
+
+    def take_output(self) -> bytes:
+        """Return what is to be written now, and forget it."""
+        ...
+
+    def receive(self, data: bytes) -> list[HttpEvent]:
+        """Take bytes from the backend."""
+        ...
+
+    def receive_eof(self) -> list[HttpEvent]:
+        """Take the backend's end of stream: an `End`, or a `Reset` if cut short."""
+        ...
+
+    def switch(self) -> bytes:
+        """After a 101: return what has come for the tunnel, and leave the line."""
+        ...
+
+    @property
+    def reusable(self) -> bool:
+        """Both messages are complete, nobody said close, and no byte is left over."""
+        ...
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes are kept."""
+        ...

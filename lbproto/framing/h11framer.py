@@ -1,0 +1,138 @@
+"""An h11 connection between a decoder and a codec.
+
+Both codecs of this kind read alike: a head that has passed the gate goes to h11 as
+it came, its content goes to our decoder first and to h11 as what the decoder made
+of it. h11 gets the bytes of exactly one message, through its public interface.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final, TypeAlias
+
+import h11
+
+from lbproto.framing.body import (
+    ChunkedDecoder,
+    Decoder,
+    LengthDecoder,
+    UntilCloseDecoder,
+)
+from lbproto.framing.codec import CodecLimits
+from lbproto.framing.messages import Body, BodyHint, BodyKind, End, HttpEvent
+from lbproto.machine.errors import LocalProtocolError, RemoteProtocolError
+
+__all__ = ["Framer", "Phase", "mirror_framing"]
+
+SPARE: Final = 64 * 1024
+"""What h11 may keep of an event beyond our limits, which come first."""
+
+Pairs: TypeAlias = list[tuple[bytes, bytes]]
+
+
+class Phase(Enum):
+    """How far the message that we read has come."""
+
+    HEAD = auto()
+    BODY = auto()
+    DONE = auto()
+    """Complete; what follows belongs to another message, or to a tunnel."""
+    FAILED = auto()
+
+
+class Framer:
+    """An `h11.Connection`, fed with one message's bytes at a time."""
+
+    __slots__ = ("_connection", "_decoder")
+
+    def __init__(
+        self, role: type[h11.CLIENT] | type[h11.SERVER], limits: CodecLimits
+    ) -> None:
+        room = max(limits.header_size, limits.response_header_size) + SPARE
+        self._connection = h11.Connection(role, max_incomplete_event_size=room)
+        self._decoder: Decoder = LengthDecoder(0)
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes are kept."""
+        return self._decoder.buffered
+
+    def head(self, wire: bytes, decoder: Decoder) -> None:
+        """Take a head that has passed the gate, and the decoder of what follows.
+
+        Raises:
+            h11.RemoteProtocolError: h11 does not take it.
+        """
+        self._decoder = decoder
+        self._connection.receive_data(wire)
+        self._connection.next_event()
+
+    def content(
+        self, data: bytes, stream: int
+    ) -> tuple[list[HttpEvent], bytes, RemoteProtocolError | None]:
+        """Take one read; return its events, what is left of it, and an error.
+
+        Raises:
+            h11.RemoteProtocolError: h11 does not take it.
+        """
+        decoder = self._decoder
+        piece = decoder.receive(data)
+        content = piece.content
+        if isinstance(decoder, ChunkedDecoder):
+            if content:
+                content = b"%x\r\n%b\r\n" % (len(content), content)
+            if piece.complete:
+                content += b"0\r\n\r\n"
+        if content:
+            self._connection.receive_data(content)
+        return self._events(stream), data[piece.used :], piece.error
+
+    def ends_with_connection(self, stream: int) -> list[HttpEvent] | None:
+        """Return the end that the end of the connection is; None if it is none."""
+        if not isinstance(self._decoder, UntilCloseDecoder):
+            return None
+        self._connection.receive_data(b"")
+        return self._events(stream)
+
+    def _events(self, stream: int) -> list[HttpEvent]:
+        """Return the content that h11 has, in one piece, and the end if it came."""
+        pieces: list[bytes] = []
+        events: list[HttpEvent] = []
+        while isinstance(event := self._connection.next_event(), h11.Data):
+            pieces.append(event.data)
+        if pieces:
+            events.append(Body(stream, b"".join(pieces)))
+        if isinstance(event, h11.EndOfMessage):
+            events.append(End(stream))
+        return events
+
+    def send(self, event: h11.Event) -> bytes:
+        """Tell h11 what we send; return the bytes that it would write.
+
+        Raises:
+            LocalProtocolError: it does not fit what was sent before.
+        """
+        try:
+            return self._connection.send(event) or b""
+        except h11.LocalProtocolError as error:
+            raise LocalProtocolError(str(error)) from error
+
+    def next_cycle(self) -> None:
+        """Make ready for the next request.
+
+        Raises:
+            LocalProtocolError: the current exchange is not complete.
+        """
+        try:
+            self._connection.start_next_cycle()
+        except h11.LocalProtocolError as error:
+            raise LocalProtocolError(str(error)) from error
+
+
+def mirror_framing(body: BodyHint) -> Pairs:
+    """Tell h11 how content is framed."""
+    if body.kind is BodyKind.LENGTH:
+        return [(b"content-length", b"%d" % body.length)]
+    if body.kind is BodyKind.STREAM:
+        return [(b"transfer-encoding", b"chunked")]
+    return []

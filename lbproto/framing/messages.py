@@ -1,0 +1,130 @@
+"""HTTP messages without a version: what codecs and exchanges hand each other.
+
+Every message carries a stream number, since HTTP/2 has many at a time; HTTP/1
+counts 1, 3, 5, ... on a connection. Framing (Content-Length, chunked) and the
+fields of one hop (Connection, Upgrade) are not header fields here but facts of
+the message: `body`, `upgrade`, `nominated`. A codec reads them from the wire and
+writes them for its own.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, TypeAlias
+
+from lbproto.framing.headers import Headers
+from lbproto.machine.errors import ErrorCode
+from lbproto.machine.values import value
+
+__all__ = [
+    "NO_BODY",
+    "STREAM",
+    "Body",
+    "BodyHint",
+    "BodyKind",
+    "End",
+    "HttpEvent",
+    "RequestHead",
+    "Reset",
+    "ResponseHead",
+    "Version",
+    "length",
+]
+
+
+class Version(Enum):
+    """The protocol version in which a message came, as Via names it."""
+
+    HTTP10 = b"1.0"
+    HTTP11 = b"1.1"
+    HTTP2 = b"2"
+
+
+class BodyKind(Enum):
+    """How much content follows a head (RFC 9112 6.3)."""
+
+    NONE = "none"
+    LENGTH = "length"
+    STREAM = "stream"
+    """Until the end of the stream: chunked, or a response until close."""
+
+
+@value
+class BodyHint:
+    """The kind of content, and its length in bytes where that is known."""
+
+    kind: BodyKind
+    length: int = 0
+
+
+NO_BODY: Final = BodyHint(BodyKind.NONE)
+STREAM: Final = BodyHint(BodyKind.STREAM)
+
+
+def length(count: int) -> BodyHint:
+    """Content of exactly `count` bytes; 0 is a Content-Length of 0."""
+    return BodyHint(BodyKind.LENGTH, count)
+
+
+@value
+class RequestHead:
+    """A request that has passed the grammar."""
+
+    stream: int
+    method: bytes
+    target: bytes
+    """In origin-form, or `*`."""
+    authority: bytes
+    """The target's authority, or else Host (RFC 9112 3.2.2); may be empty in 1.0."""
+    scheme: bytes
+    headers: Headers
+    """All fields as they came, framing and hop-by-hop ones among them."""
+    body: BodyHint
+    version: Version
+    nominated: frozenset[bytes] = frozenset()
+    """Lower-case options of Connection, `close` and `keep-alive` among them."""
+    upgrade: bytes = b""
+    """The protocols that the client offers to switch to; empty if none."""
+    expects_continue: bool = False
+
+
+@value
+class ResponseHead:
+    """A response head, interim (1xx) ones too, that has passed the grammar."""
+
+    stream: int
+    status: int
+    reason: bytes
+    headers: Headers
+    body: BodyHint
+    version: Version
+    nominated: frozenset[bytes] = frozenset()
+    upgrade: bytes = b""
+    """In a 101: the protocol that was switched to."""
+
+
+@value
+class Body:
+    """A piece of content; never empty."""
+
+    stream: int
+    data: bytes
+
+
+@value
+class End:
+    """The message is complete."""
+
+    stream: int
+
+
+@value
+class Reset:
+    """This message will never be complete."""
+
+    stream: int
+    error: ErrorCode
+    detail: str
+
+
+HttpEvent: TypeAlias = RequestHead | ResponseHead | Body | End | Reset

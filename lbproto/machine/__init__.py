@@ -1,0 +1,1 @@
+"""What every machine speaks: values, events, effects, timers, errors."""

@@ -1,0 +1,160 @@
+"""Orders that a machine gives its runtime.
+
+Names are imperative verbs. A runtime carries effects out in order, all of one
+batch before it feeds the next event. A new effect must be implementable in
+about five lines in every runtime; anything longer is policy and belongs here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import TypeAlias
+
+from lbproto.machine.values import ConnId, value
+
+__all__ = [
+    "Access",
+    "AccessRecord",
+    "Adopt",
+    "Close",
+    "Connect",
+    "Effect",
+    "HalfClose",
+    "Level",
+    "Log",
+    "Park",
+    "Send",
+    "SetReading",
+    "Target",
+]
+
+
+class Level(IntEnum):
+    """How loud a log line is; the numbers are those of `logging`."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+@value
+class Target:
+    """Where to connect: a TCP address, or a Unix-domain socket if `path` is set."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        if ":" in self.host:
+            return f"[{self.host}]:{self.port}"
+        return f"{self.host}:{self.port}"
+
+
+@value
+class AccessRecord:
+    """One exchange, as an access log tells it. Times are seconds."""
+
+    conn: ConnId
+    peer: str
+    method: str
+    target: str
+    authority: str
+    version: str
+    status: int
+    """0 when no response head was sent."""
+    received: int
+    """Bytes of the request's content."""
+    sent: int
+    """Bytes of the response's content."""
+    started: float
+    duration: float
+    backend: str
+    """The last backend tried; empty when there was none."""
+    tries: int
+    reused: bool
+    """The backend connection came from the pool."""
+    error: str
+    """Empty, or the name of an `ErrorCode`."""
+
+
+@value
+class Connect:
+    """Dial; answer with `Connected` or `ConnectFailed`, unless closed first."""
+
+    conn: ConnId
+    target: Target
+
+
+@value
+class Adopt:
+    """Take this connection out of the idle set; its events are mine from now on."""
+
+    conn: ConnId
+
+
+@value
+class Park:
+    """Give this connection to the idle set; I am done with it."""
+
+    conn: ConnId
+
+
+@value
+class Send:
+    """Queue these bytes; never empty."""
+
+    conn: ConnId
+    data: bytes
+
+
+@value
+class HalfClose:
+    """Send FIN after what is queued; go on reading."""
+
+    conn: ConnId
+
+
+@value
+class Close:
+    """Flush what is queued, then close. `abort`: drop the queue and reset.
+
+    A peer that does not take what is queued within `patience` seconds is cut off.
+    """
+
+    conn: ConnId
+    abort: bool = False
+    patience: float = 60.0
+
+
+@value
+class SetReading:
+    """Stop or resume reading. A request, not a barrier: one read may follow."""
+
+    conn: ConnId
+    on: bool
+
+
+@value
+class Log:
+    """A line for the error log."""
+
+    level: Level
+    message: str
+    fields: Mapping[str, object]
+
+
+@value
+class Access:
+    """One exchange has ended; emitted once for each."""
+
+    record: AccessRecord
+
+
+Effect: TypeAlias = (
+    Connect | Adopt | Park | Send | HalfClose | Close | SetReading | Log | Access
+)

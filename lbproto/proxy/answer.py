@@ -1,0 +1,177 @@
+"""Passing a backend's answer to the client.
+
+An `Answer` takes what a backend sends, reads it through the attempt's codec and
+writes it through the client's: interim responses as they come, in a bounded
+number; the final head with its fields rewritten; content as it arrives. What
+breaks before the final head is still the exchange's to answer; what breaks after
+it can only be cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lbproto.framing.messages import (
+    Body,
+    BodyKind,
+    End,
+    HttpEvent,
+    Reset,
+    ResponseHead,
+    Version,
+)
+from lbproto.machine.errors import ErrorCode
+from lbproto.machine.timers import Timer
+from lbproto.proxy.stages import Stage, Step
+from lbproto.proxy.tunnel import Tunnel, may_switch
+from lbproto.rewriting.outgoing import downstream_response
+
+if TYPE_CHECKING:
+    from lbproto.proxy.attempt import Attempt
+    from lbproto.proxy.exchange import Exchange
+
+__all__ = ["Answer"]
+
+
+class Answer:
+    """One response on its way back."""
+
+    __slots__ = ("_exchange", "_interims", "continued", "unframed")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._interims = 0
+        self.continued = False
+        """A 100 (Continue) went to the client."""
+        self.unframed = False
+        """Only the end of the connection tells the client where it ends."""
+
+    def on_data(self, attempt: Attempt, data: bytes, now: float) -> None:
+        """Take bytes of the response, or of the tunnel."""
+        exchange = self._exchange
+        if exchange.tunnel is not None:
+            exchange.tunnel.data(attempt.conn, data, exchange.out)
+            exchange.touch_tunnel(now)
+            return
+        self._pass_on(attempt.receive(data), attempt, now)
+        self.expect_more(now)
+
+    def on_eof(self, attempt: Attempt, now: float) -> None:
+        """The backend sends no more."""
+        exchange = self._exchange
+        if exchange.tunnel is None:
+            self._pass_on(attempt.receive_eof(), attempt, now)
+        elif exchange.tunnel.eof(attempt.conn, exchange.out):
+            exchange.over(Step.ENDED, None, now)
+
+    def on_lost(self, attempt: Attempt, detail: str, now: float) -> None:
+        """The connection was reset: even close-delimited content is cut."""
+        attempt.lost()
+        if attempt.answered:
+            self._exchange.fail(ErrorCode.RESPONSE_INCOMPLETE, detail, now)
+        else:
+            self._exchange.delivery.on_closed(detail, now)
+
+    def expect_more(self, now: float) -> None:
+        """Arm the backend's deadline for more content, if it is its turn."""
+        exchange = self._exchange
+        if exchange.stage is not Stage.STREAMING:
+            return
+        if exchange.client.blocked:
+            # The client is slow; the backend is not to blame for silence.
+            exchange.timers.clear(Timer.RESPONSE_BODY)
+        else:
+            patience = exchange.site.service.timeouts.response_body
+            exchange.timers.set(Timer.RESPONSE_BODY, now + patience)
+
+    def _pass_on(self, events: list[HttpEvent], attempt: Attempt, now: float) -> None:
+        exchange = self._exchange
+        codec = exchange.client.codec
+        for event in events:
+            if isinstance(event, Body):
+                exchange.tally.sent += len(event.data)
+                codec.send(Body(exchange.stream, event.data))
+            elif isinstance(event, End):
+                codec.send(End(exchange.stream))
+                exchange.over(Step.ENDED, None, now)
+            elif isinstance(event, ResponseHead):
+                self._head(event, attempt, now)
+            else:
+                assert isinstance(event, Reset), "a backend sends no requests"
+                self._reset(event, attempt, now)
+            if exchange.stage not in (Stage.AWAITING, Stage.STREAMING):
+                return
+        exchange.client.flush()
+
+    def _reset(self, event: Reset, attempt: Attempt, now: float) -> None:
+        if attempt.answered:
+            self._exchange.fail(event.error, event.detail, now)
+        else:
+            self._exchange.delivery.on_closed(event.detail, now)
+
+    def _head(self, head: ResponseHead, attempt: Attempt, now: float) -> None:
+        if head.status == 101:
+            self._switch(head, attempt, now)
+        elif head.status < 200:
+            self._interim(head, now)
+        else:
+            self._final(head, now)
+
+    def _interim(self, head: ResponseHead, now: float) -> None:
+        exchange = self._exchange
+        limit = exchange.site.service.limits.interim_responses
+        self._interims += 1
+        if self._interims > limit:
+            detail = f"more than {limit} interim responses"
+            exchange.fail(ErrorCode.RESPONSE_INVALID, detail, now)
+            return
+        self.continued = self.continued or head.status == 100
+        self._write_head(head, b"")
+        exchange.delivery.on_interim(now)
+        exchange.pace(now)
+
+    def _final(self, head: ResponseHead, now: float) -> None:
+        exchange = self._exchange
+        exchange.timers.clear(Timer.RESPONSE)
+        exchange.go(Step.FINAL_HEAD)
+        exchange.tally.status = head.status
+        exchange.delivery.held.forget_sent()
+        if not exchange.request_complete:
+            # Whether the rest of the request will be read is open, so this
+            # connection cannot carry another one (RFC 9112 9.3).
+            exchange.client.codec.go_away()
+        request = exchange.head
+        self.unframed = (
+            request is not None
+            and request.version is Version.HTTP10
+            and head.body.kind is BodyKind.STREAM
+        )
+        self._write_head(head, exchange.date(now))
+
+    def _write_head(self, head: ResponseHead, date: bytes) -> None:
+        exchange = self._exchange
+        service = exchange.site.service
+        out = downstream_response(head, service, date, exchange.stream)
+        exchange.client.codec.send(out)
+
+    def _switch(self, head: ResponseHead, attempt: Attempt, now: float) -> None:
+        exchange, client = self._exchange, self._exchange.client
+        request = exchange.delivery.request
+        offered = request.upgrade if request is not None else b""
+        if not may_switch(offered, head.upgrade):
+            detail = f"101 for {head.upgrade[:64]!r}, offered {offered[:64]!r}"
+            exchange.fail(ErrorCode.UPGRADE_FAILED, detail, now)
+            return
+        exchange.go(Step.SWITCHED)
+        exchange.timers.clear_all()
+        exchange.tally.status = 101
+        self._write_head(head, b"")
+        client.flush()
+        exchange.tunnel = Tunnel(client.conn, attempt.conn)
+        for conn, early in (
+            (attempt.conn, attempt.switch()),
+            (client.conn, client.codec.switch()),
+        ):
+            if early:
+                exchange.tunnel.data(conn, early, exchange.out)
+        exchange.touch_tunnel(now)

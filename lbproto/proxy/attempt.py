@@ -1,0 +1,143 @@
+"""One attempt of an exchange: a lease on a backend and a connection to it.
+
+An attempt is begun on an idle connection or by dialling, carries the request, and
+ends in exactly one way: the connection is parked for the next exchange, or it is
+closed; and the lease is released, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lbproto.framing.codec import ClientCodec
+from lbproto.framing.messages import Body, End, HttpEvent, RequestHead
+from lbproto.machine.effects import (
+    Adopt,
+    Close,
+    Connect,
+    Effect,
+    Park,
+    Send,
+    SetReading,
+)
+from lbproto.machine.values import ConnId
+from lbproto.proxy.site import Site
+from lbproto.selection.balancer import Lease, Outcome
+
+__all__ = ["Attempt"]
+
+
+class Attempt:
+    """A backend connection at work for one exchange."""
+
+    __slots__ = (
+        "_codec",
+        "_open",
+        "_reading",
+        "_site",
+        "answered",
+        "blocked",
+        "conn",
+        "connected",
+        "lease",
+        "reused",
+    )
+
+    def __init__(
+        self, site: Site, lease: Lease, out: list[Effect], *, fresh: bool
+    ) -> None:
+        """Take an idle connection, or dial when there is none or `fresh` asks."""
+        self._site = site
+        self._codec: ClientCodec = site.client_codec()
+        self._open = True
+        self._reading = True
+        self.lease = lease
+        self.answered = False
+        """A byte of a response has come."""
+        self.blocked = False
+        """The backend does not keep up with the request."""
+        idle = None if fresh else site.balancer.checkout(lease.backend)
+        self.reused = idle is not None
+        self.connected = self.reused
+        if idle is not None:
+            self.conn: ConnId = idle
+            out.append(Adopt(idle))
+        else:
+            self.conn = site.balancer.mint()
+            out.append(Connect(self.conn, lease.target))
+
+    def transmit(
+        self,
+        head: RequestHead | None,
+        pieces: Iterable[Body | End],
+        out: list[Effect],
+    ) -> None:
+        """Write (the head and) pieces of content in one go."""
+        if head is not None:
+            self._codec.send(head)
+        for piece in pieces:
+            self._codec.send(piece)
+        data = self._codec.take_output()
+        if not data:
+            return
+        last = out[-1] if out else None
+        if isinstance(last, Send) and last.conn == self.conn:
+            # Head and content of one read leave in one system call.
+            out[-1] = Send(self.conn, last.data + data)
+        else:
+            out.append(Send(self.conn, data))
+
+    def receive(self, data: bytes) -> list[HttpEvent]:
+        """Take bytes of the response."""
+        self.answered = True
+        return self._codec.receive(data)
+
+    def receive_eof(self) -> list[HttpEvent]:
+        """Take the end of the backend's stream."""
+        return self._codec.receive_eof()
+
+    def switch(self) -> bytes:
+        """After a 101: return what the backend has already sent for the tunnel."""
+        return self._codec.switch()
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes the codec keeps."""
+        return self._codec.buffered
+
+    def set_reading(self, on: bool, out: list[Effect]) -> None:
+        """Ask the runtime to stop or resume reading, when that changes."""
+        if self.connected and self._open and on != self._reading:
+            self._reading = on
+            out.append(SetReading(self.conn, on))
+
+    def end(self, outcome: Outcome, now: float, out: list[Effect]) -> None:
+        """Release the lease; park the connection if it is clean, else close it."""
+        balancer = self._site.balancer
+        balancer.release(self.lease, outcome, now)
+        if not self._open:
+            return
+        self._open = False
+        if outcome is not Outcome.OK or self.blocked or not self._codec.reusable:
+            # What is not complete must not look complete to the backend either.
+            out.append(Close(self.conn, abort=outcome is not Outcome.OK))
+            return
+        if not self._reading:
+            out.append(SetReading(self.conn, True))
+        expires = now + self._site.service.timeouts.upstream_keepalive
+        evicted = balancer.park(self.lease.backend, self.conn, expires)
+        if self.conn in evicted:
+            out.append(Close(self.conn))
+            return
+        out.append(Park(self.conn))
+        out.extend(Close(conn) for conn in evicted)
+
+    def drop(self, out: list[Effect]) -> None:
+        """Close the connection, keep the lease: the request goes out again."""
+        if self._open:
+            self._open = False
+            out.append(Close(self.conn, abort=True))
+
+    def lost(self) -> None:
+        """The connection is gone; nothing needs to be closed."""
+        self._open = False

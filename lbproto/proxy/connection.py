@@ -1,0 +1,375 @@
+"""One client connection.
+
+`ProxyConnection` is the machine that a runtime drives: it owns the client's
+codec, at most one exchange at a time (HTTP/1; the next request waits in the
+codec), the deadlines between requests, the way a connection ends, and the
+decision who may read while who is blocked. What happens within a request is the
+exchange's.
+
+How a connection ends:
+
+* *close*: everything was said; flush, then close;
+* *linger*: a response went out while the client may still be sending. Closing at
+  once could make the kernel reset the connection and take the response from the
+  client, so we say FIN, read and drop what comes, and close after a while (RFC
+  9112 9.6);
+* *cut*: a response stays incomplete, and must look so.
+
+Back-pressure is decided in one place, `_settle`, after every event: a side is
+read while the other one keeps up. `SetReading` goes out only when that changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final, TypeAlias, assert_never
+
+from lbproto.config import Timeouts
+from lbproto.framing.messages import HttpEvent
+from lbproto.machine.effects import (
+    Close,
+    Effect,
+    HalfClose,
+    Level,
+    Log,
+    Send,
+    SetReading,
+)
+from lbproto.machine.errors import ErrorCode, LocalProtocolError
+from lbproto.machine.events import (
+    Connected,
+    ConnectFailed,
+    Data,
+    Drain,
+    Eof,
+    Event,
+    Lost,
+    Opened,
+    PeerInfo,
+    Wake,
+    WriteBlocked,
+    WriteUnblocked,
+)
+from lbproto.machine.timers import Timer, TimerTable
+from lbproto.machine.values import ConnId
+from lbproto.proxy.exchange import Exchange
+from lbproto.proxy.site import Site
+
+__all__ = ["LINGER_SECONDS", "ProxyConnection"]
+
+BackendEvent: TypeAlias = (
+    Data | Connected | ConnectFailed | Eof | Lost | WriteBlocked | WriteUnblocked
+)
+
+LINGER_SECONDS: Final = 2.0
+"""How long a refused client may go on sending before we close."""
+
+NOBODY: Final = PeerInfo("", 0, "")
+
+
+class ProxyConnection:
+    """A client connection and what it asks for; a `Machine`."""
+
+    __slots__ = (
+        "_exchange",
+        "_known",
+        "_lingering",
+        "_mercy",
+        "_reading",
+        "_resume",
+        "_stream",
+        "_timers",
+        "blocked",
+        "closed",
+        "codec",
+        "conn",
+        "out",
+        "peer",
+        "site",
+    )
+
+    def __init__(self, conn: ConnId, site: Site) -> None:
+        self.conn = conn
+        self.site = site
+        self.codec = site.server_codec()
+        self.peer = NOBODY
+        self.out: list[Effect] = []
+        """Effects of the event at hand; the exchange adds to it."""
+        self.blocked = False
+        """The client does not read what we send."""
+        self.closed = False
+        """We have closed the connection, or it was lost."""
+        self._timers = TimerTable()
+        self._exchange: Exchange | None = None
+        self._known = conn
+        self._lingering = False
+        self._mercy = math.inf
+        self._reading = True
+        self._resume = False
+        self._stream = -1  # of the newest request; HTTP/1 counts 1, 3, 5 ...
+
+    @property
+    def deadline(self) -> float:
+        """When to feed `Wake`; infinite when nothing is armed."""
+        if self._exchange is None:
+            return self._timers.next
+        return min(self._timers.next, self._exchange.timers.next)
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes the core keeps for this connection."""
+        kept = self.codec.buffered
+        return kept if self._exchange is None else kept + self._exchange.buffered
+
+    @property
+    def paused(self) -> bool:
+        """The client is not read at the moment."""
+        return not self._reading
+
+    def handle(self, event: Event, now: float, /) -> list[Effect]:
+        """Advance by one fact; see `Machine`.
+
+        Raises:
+            LocalProtocolError: the runtime broke its contract.
+        """
+        self.out = []
+        match event:
+            case Data(conn, data) if conn == self.conn:
+                self._client_data(data, now)
+            case Opened(_, peer):
+                self.peer = peer
+                self._timers.set(Timer.HEAD, now + self._timeouts.request_header)
+            case Wake():
+                self._wake(now)
+            case Drain(grace, timeout):
+                self._drain(grace, timeout, now)
+            case Eof(conn) if conn == self.conn:
+                self._client_eof(now)
+            case Lost(conn) if conn == self.conn:
+                self._client_lost(now)
+            case WriteBlocked(conn) | WriteUnblocked(conn) if conn == self.conn:
+                self._client_blocked(isinstance(event, WriteBlocked), now)
+            case _:
+                self._of_backend(event, now)
+        while self._resume:
+            self._next_request(now)
+        self._settle()
+        return self.out
+
+    def _of_backend(self, event: BackendEvent, now: float) -> None:
+        """Hand an event to the exchange that uses its connection now."""
+        exchange = self._exchange
+        attempt = exchange.delivery.attempt if exchange is not None else None
+        if exchange is None or attempt is None or attempt.conn != event.conn:
+            if event.conn > self._known:
+                raise LocalProtocolError(f"{event!r}: a connection that is not ours")
+            return  # closed or parked by us while the event was on its way
+        match event:
+            case Data(_, data):
+                exchange.answer.on_data(attempt, data, now)
+            case Connected():
+                exchange.delivery.on_connected(now)
+            case ConnectFailed():
+                exchange.delivery.on_connect_failed(event, now)
+            case Eof():
+                exchange.answer.on_eof(attempt, now)
+            case Lost(_, detail):
+                exchange.answer.on_lost(attempt, detail, now)
+            case WriteBlocked() | WriteUnblocked():
+                exchange.on_backend_blocked(isinstance(event, WriteBlocked), now)
+            case _ as never:
+                assert_never(never)
+
+    @property
+    def _timeouts(self) -> Timeouts:
+        return self.site.service.timeouts
+
+    # -- the client ----------------------------------------------------------
+
+    def _client_data(self, data: bytes, now: float) -> None:
+        if self.closed or self._lingering:
+            return
+        if self._exchange is not None and self._exchange.tunnelling:
+            self._exchange.on_client_data(data, now)
+            return
+        if self._exchange is None and self.codec.idle:
+            self._timers.clear(Timer.KEEPALIVE)
+            self._timers.set(Timer.HEAD, now + self._timeouts.request_header)
+        self._requests(self.codec.receive(data), now)
+
+    def _requests(self, events: list[HttpEvent], now: float) -> None:
+        for event in events:
+            if self._exchange is None:
+                if self.closed or self._lingering:
+                    return
+                if event.stream <= self._stream:
+                    continue  # the rest of a request that was answered at its head
+                self._exchange = self._new_exchange(event.stream, now)
+            self._exchange.on_http(event, now)
+
+    def _new_exchange(self, stream: int, now: float) -> Exchange:
+        self._timers.clear(Timer.HEAD, Timer.KEEPALIVE)
+        self._stream = stream
+        return Exchange(stream, self, now)
+
+    def _next_request(self, now: float) -> None:
+        """Go on with what the client has sent behind the last request."""
+        self._resume = False
+        self._requests(self.codec.resume(), now)
+        if self._exchange is None and not self.closed and not self._lingering:
+            if self.codec.idle:
+                self._timers.set(Timer.KEEPALIVE, now + self._timeouts.keepalive)
+            else:
+                self._timers.set(Timer.HEAD, now + self._timeouts.request_header)
+
+    def _client_eof(self, now: float) -> None:
+        if self.closed:
+            return
+        if self._exchange is not None and self._exchange.tunnelling:
+            self._exchange.on_client_eof(now)
+            return
+        self._requests(self.codec.receive_eof(), now)
+        if self._exchange is not None:
+            self._exchange.on_client_eof(now)
+        elif not self.closed:
+            self._close()
+
+    def _client_lost(self, now: float) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._exchange is not None:
+            self._exchange.on_client_lost(now)
+        self._timers.clear_all()
+
+    def _client_blocked(self, blocked: bool, now: float) -> None:
+        if self.closed:
+            return
+        self.blocked = blocked
+        if blocked:
+            self._timers.set(Timer.SEND, now + self._timeouts.send)
+        else:
+            self._timers.clear(Timer.SEND)
+        if self._exchange is not None:
+            self._exchange.answer.expect_more(now)
+
+    # -- time ----------------------------------------------------------------
+
+    def _wake(self, now: float) -> None:
+        while (timer := self._timers.due(now)) is not None:
+            self._on_timer(timer, now)
+        while (exchange := self._exchange) is not None:
+            timer = exchange.timers.due(now)
+            if timer is None:
+                break
+            exchange.on_timer(timer, now)
+
+    def _on_timer(self, timer: Timer, now: float) -> None:
+        if timer is Timer.HEAD and not self.codec.idle:
+            detail = "the request head stays incomplete"
+            self._exchange = self._new_exchange(self._stream + 2, now)
+            self._exchange.fail(ErrorCode.REQUEST_TIMEOUT, detail, now)
+        elif timer is Timer.SEND:
+            self._abort(ErrorCode.CLIENT_STALLED, "the client does not read", now)
+        elif timer is Timer.DRAIN:
+            self._drain_on(now)
+        else:  # HEAD without a byte, KEEPALIVE, LINGER
+            self._close()
+
+    def _drain(self, grace: float, timeout: float, now: float) -> None:
+        if self.closed:
+            return
+        self.codec.go_away()
+        self._mercy = now + grace + timeout
+        if grace > 0:
+            self._timers.set(Timer.DRAIN, now + grace)
+        else:
+            self._drain_on(now)
+
+    def _drain_on(self, now: float) -> None:
+        """The grace is over: idle connections close, others have until `_mercy`."""
+        if self._exchange is None and self.codec.idle and not self._lingering:
+            self._close()
+        elif now >= self._mercy:
+            self._abort(ErrorCode.DRAINED, "the time for a graceful stop is over", now)
+        else:
+            self._timers.set(Timer.DRAIN, self._mercy)
+
+    # -- how it ends ---------------------------------------------------------
+
+    def exchange_over(self, exchange: Exchange, now: float) -> None:
+        """A response is complete, or a tunnel has ended; its effects are out."""
+        self._exchange = None
+        if exchange.tunnelled or (self.codec.closing and exchange.request_complete):
+            self._close()
+        elif self.codec.closing:
+            self._linger(now)
+        else:
+            self._resume = True
+
+    def cut(self, *, abort: bool) -> None:
+        """A response stays incomplete: close, so that the client can tell.
+
+        `abort`: only a reset tells it, since nothing else ends the response.
+        """
+        self._exchange = None
+        if not self.closed:
+            self._close(abort=abort or self.blocked)
+
+    def _linger(self, now: float) -> None:
+        if now >= self._mercy:
+            self._close()
+            return
+        self._lingering = True
+        self._timers.clear_all()
+        self._timers.set(Timer.LINGER, min(now + LINGER_SECONDS, self._mercy))
+        self.out.append(HalfClose(self.conn))
+
+    def _close(self, *, abort: bool = False) -> None:
+        self.closed = True
+        self._timers.clear_all()
+        self.out.append(Close(self.conn, abort, self._timeouts.send))
+
+    def _abort(self, code: ErrorCode, detail: str, now: float) -> None:
+        if self._exchange is not None:
+            self._exchange.fail(code, detail, now)
+        else:
+            self._close(abort=True)
+
+    # -- what exchanges use --------------------------------------------------
+
+    def own(self, conn: ConnId) -> None:
+        """Take note of a backend connection, so that late events are known."""
+        self._known = max(self._known, conn)
+
+    def flush(self) -> None:
+        """Send what the codec has written."""
+        data = self.codec.take_output()
+        if data and not self.closed:
+            self.out.append(Send(self.conn, data))
+
+    def log(self, level: Level, message: str, fields: Mapping[str, object]) -> None:
+        """Add a log line that says whose connection this is."""
+        service = self.site.service.name
+        known = {"client": self.peer.address, "service": service}
+        self.out.append(Log(level, message, {**known, **fields}))
+
+    def _settle(self) -> None:
+        """Read each side while the other one keeps up."""
+        if self.closed:
+            return
+        exchange = self._exchange
+        if self._lingering:
+            wanted = True
+        elif exchange is None:
+            wanted = self.codec.want_read()
+        else:
+            delivery = exchange.delivery
+            wanted = delivery.wants_more and (
+                exchange.tunnelling or self.codec.want_read()
+            )
+            delivery.using.set_reading(not self.blocked, self.out)
+        if wanted != self._reading:
+            self._reading = wanted
+            self.out.append(SetReading(self.conn, wanted))

@@ -1,0 +1,313 @@
+"""One request and its response.
+
+An `Exchange` is born with the first event of a request and ends with one `Access`.
+It picks a backend, sends the rewritten request, and passes the response on while
+it comes; or it answers by itself. What may follow what stands in `stages`; when a
+request may be repeated, in `retry`.
+
+The exchange pushes effects into the list of the client connection that owns it
+(`out`), writes to the client through its codec, and says when it is over
+(`exchange_over`). It keeps its own deadlines.
+
+Rules that are easy to break here:
+
+* once a response head went to the client, no other response can: the connection
+  is cut instead, so that what is short never looks complete (RFC 9112 8);
+* a backend connection returns to the pool only after a complete request and a
+  complete response (RFC 9112 9.3);
+* nothing passes to a tunnel before a 101 for a protocol that the client offered
+  (RFC 9110 7.8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from lbproto.framing.messages import (
+    NO_BODY,
+    Body,
+    End,
+    HttpEvent,
+    RequestHead,
+    Reset,
+    ResponseHead,
+    length,
+)
+from lbproto.machine.effects import Access, Effect, Level
+from lbproto.machine.errors import VERDICTS, Blame, ErrorCode
+from lbproto.machine.timers import Timer, TimerTable
+from lbproto.proxy.access import Tally
+from lbproto.proxy.answer import Answer
+from lbproto.proxy.delivery import Delivery
+from lbproto.proxy.replies import error_reply, options_reply
+from lbproto.proxy.stages import Stage, Step, advance
+from lbproto.proxy.tunnel import Tunnel
+from lbproto.rewriting.outgoing import (
+    answers_itself,
+    has_underscore,
+    loops,
+    upstream_request,
+)
+from lbproto.selection.balancer import Outcome
+
+if TYPE_CHECKING:
+    from lbproto.proxy.attempt import Attempt
+    from lbproto.proxy.connection import ProxyConnection
+    from lbproto.proxy.site import Site
+
+__all__ = ["Exchange"]
+
+LEVELS: Final = {
+    Blame.CLIENT: Level.INFO,
+    Blame.BACKEND: Level.WARNING,
+    Blame.US: Level.ERROR,
+}
+"""How loud an error is: a client's mistakes are every day's."""
+
+
+class Exchange:
+    """A request and its response, from the first byte to the access record."""
+
+    __slots__ = (
+        "answer",
+        "client",
+        "delivery",
+        "head",
+        "stage",
+        "stream",
+        "tally",
+        "timers",
+        "tunnel",
+    )
+
+    def __init__(self, stream: int, client: ProxyConnection, now: float) -> None:
+        self.stage = Stage.IDLE
+        self.stream = stream
+        self.client = client
+        self.head: RequestHead | None = None
+        """The request as it came; None until its head was understood."""
+        self.timers = TimerTable()
+        self.tally = Tally(now)
+        self.delivery = Delivery(self)
+        """The way up."""
+        self.answer = Answer(self)
+        """The way back."""
+        self.tunnel: Tunnel | None = None
+
+    # -- what the client connection and the delivery ask ---------------------
+
+    @property
+    def site(self) -> Site:
+        """The service that this belongs to."""
+        return self.client.site
+
+    @property
+    def out(self) -> list[Effect]:
+        """Where effects of the event at hand go."""
+        return self.client.out
+
+    @property
+    def tunnelling(self) -> bool:
+        """The client's bytes are no HTTP any more."""
+        return self.stage is Stage.TUNNEL
+
+    @property
+    def tunnelled(self) -> bool:
+        """It has been a tunnel."""
+        return self.tunnel is not None
+
+    @property
+    def request_complete(self) -> bool:
+        """The request has been received whole."""
+        return self.delivery.held.complete
+
+    @property
+    def awaits_continue(self) -> bool:
+        """The client waits for a 100 (Continue) before it sends content."""
+        return (
+            self.head is not None
+            and self.head.expects_continue
+            and not (self.answer.continued or self.delivery.held.received)
+        )
+
+    @property
+    def buffered(self) -> int:
+        """How many received bytes are kept."""
+        attempt = self.delivery.attempt
+        codec = attempt.buffered if attempt is not None else 0
+        return self.delivery.held.size + codec
+
+    def go(self, step: Step) -> None:
+        """Move on in the table of stages."""
+        self.stage = advance(self.stage, step)
+
+    def tried(self, attempt: Attempt) -> None:
+        """Take note of an attempt that was started."""
+        self.client.own(attempt.conn)
+        self.tally.tries += 1
+        self.tally.backend = str(attempt.lease.target)
+        self.tally.reused = attempt.reused
+
+    # -- events from the client ----------------------------------------------
+
+    def on_http(self, event: HttpEvent, now: float) -> None:
+        """Take a piece of the request."""
+        if isinstance(event, RequestHead):
+            self._begin(event, now)
+        elif isinstance(event, Reset):
+            self.fail(event.error, event.detail, now)
+        else:
+            assert not isinstance(event, ResponseHead), "a client sends none"
+            self.delivery.content(event, now)
+            self.answer.expect_more(now)
+            self.pace(now)
+
+    def on_client_data(self, data: bytes, now: float) -> None:
+        """Take the client's bytes for the tunnel."""
+        assert self.tunnel is not None, "asked only while tunnelling"
+        self.tunnel.data(self.client.conn, data, self.out)
+        self.touch_tunnel(now)
+
+    def on_client_eof(self, now: float) -> None:
+        """The client sends no more; a tunnel may have ended with that."""
+        if self.tunnel is not None and self.tunnel.eof(self.client.conn, self.out):
+            self.over(Step.ENDED, None, now)
+
+    def on_client_lost(self, now: float) -> None:
+        """The client is gone: nobody waits for this any more."""
+        self.over(Step.BROKEN, ErrorCode.CLIENT_LEFT, now)
+
+    def on_backend_blocked(self, blocked: bool, now: float) -> None:
+        """The backend does not keep up with the request, or does again."""
+        self.delivery.on_blocked(blocked, now)
+        self.pace(now)
+
+    def _begin(self, head: RequestHead, now: float) -> None:
+        self.go(Step.HEAD)
+        self.head = head
+        empty = head.body in (NO_BODY, length(0))
+        self.delivery.held.complete = empty
+        service = self.site.service
+        if service.underscores == "reject" and has_underscore(head):
+            self.fail(ErrorCode.SYNTAX, "underscore in a field name", now)
+        elif loops(head, service.via):
+            self.fail(ErrorCode.LOOP, "our own pseudonym in Via", now)
+        elif answers_itself(head):
+            self._reply(options_reply(self.stream, self.date(now)), b"", None, now)
+        else:
+            request = upstream_request(head, self.client.peer, service)
+            if request.upgrade and not empty:
+                self.fail(ErrorCode.SYNTAX, "Upgrade in a request with content", now)
+            else:
+                self.delivery.begin(request, now)
+                self.pace(now)
+
+    def pace(self, now: float) -> None:
+        """Arm the client's deadline for its next bytes, if it is its turn."""
+        head, held = self.head, self.delivery.held
+        if head is None or self.stage in (Stage.TUNNEL, Stage.DONE):
+            return
+        if held.complete or self.awaits_continue or not self.delivery.wants_more:
+            self.timers.clear(Timer.REQUEST_BODY)
+        else:
+            patience = self.site.service.timeouts.request_body
+            self.timers.set(Timer.REQUEST_BODY, now + patience)
+
+    # -- deadlines -----------------------------------------------------------
+
+    def on_timer(self, timer: Timer, now: float) -> None:
+        """One of this exchange's deadlines has come."""
+        if timer is Timer.CONNECT:
+            self.delivery.on_connect_timeout(now)
+        elif timer is Timer.RESPONSE:
+            self.fail(ErrorCode.RESPONSE_TIMEOUT, "no response head in time", now)
+        elif timer is Timer.RESPONSE_BODY:
+            self.fail(ErrorCode.RESPONSE_TIMEOUT, "the response's content stalls", now)
+        elif timer is Timer.REQUEST_BODY:
+            self.fail(ErrorCode.REQUEST_TIMEOUT, "the request's content stalls", now)
+        else:  # TUNNEL: silent for too long
+            self.over(Step.ENDED, None, now)
+
+    # -- endings -------------------------------------------------------------
+
+    def fail(self, code: ErrorCode, detail: str, now: float) -> None:
+        """Answer with the error's status; cut the connection if that is too late."""
+        verdict = VERDICTS[code]
+        level = LEVELS[verdict.blame]
+        self.log(level, "exchange failed", code, detail)
+        if verdict.status == 0 or self.stage in (Stage.STREAMING, Stage.TUNNEL):
+            self.over(Step.BROKEN, code, now)
+            return
+        if verdict.close or not self.request_complete:
+            self.client.codec.go_away()
+        service = self.site.service
+        head, content = error_reply(code, service, self.stream, self.date(now))
+        self._reply(head, content, code, now)
+
+    def _reply(
+        self,
+        head: ResponseHead,
+        content: bytes,
+        code: ErrorCode | None,
+        now: float,
+    ) -> None:
+        self.go(Step.BAD_HEAD if self.stage is Stage.IDLE else Step.GIVE_UP)
+        self.tally.status = head.status
+        codec = self.client.codec
+        if self.head is not None and self.head.method == b"HEAD":
+            head, content = replace(head, body=NO_BODY), b""
+        codec.send(head)
+        if content:
+            self.tally.sent += len(content)
+            codec.send(Body(self.stream, content))
+        codec.send(End(self.stream))
+        self.over(Step.ENDED, code, now)
+
+    def over(self, step: Step, code: ErrorCode | None, now: float) -> None:
+        """End the exchange: settle with the backend, record, tell the connection."""
+        client, tunnel = self.client, self.tunnel
+        self.go(step)
+        self.timers.clear_all()
+        client.flush()
+        self.delivery.end(self._outcome(code), now)
+        received = self.delivery.held.received
+        if tunnel is not None:
+            received += tunnel.received
+            self.tally.sent += tunnel.sent
+        record = self.tally.record(
+            client.conn, client.peer, self.head, received, code, now
+        )
+        self.out.append(Access(record))
+        if step is Step.BROKEN:
+            client.cut(abort=self.answer.unframed)
+        else:
+            client.exchange_over(self, now)
+
+    def _outcome(self, code: ErrorCode | None) -> Outcome:
+        if code is not None:
+            blamed = VERDICTS[code].blame is Blame.BACKEND
+            return Outcome.FAILED if blamed else Outcome.ABANDONED
+        if not self.request_complete:
+            return Outcome.ABANDONED  # the rest of the request will not be sent
+        return Outcome.OK
+
+    # -- small things --------------------------------------------------------
+
+    def touch_tunnel(self, now: float) -> None:
+        """Something passed through the tunnel: its silence starts anew."""
+        self.timers.set(Timer.TUNNEL, now + self.site.service.timeouts.tunnel)
+
+    def date(self, now: float) -> bytes:
+        """The wall-clock time as an IMF-fixdate."""
+        return self.site.env.http_date(now)
+
+    def log(self, level: Level, message: str, code: ErrorCode, detail: str) -> None:
+        """Write a log line about this exchange."""
+        fields: dict[str, object] = {"error": code.name.lower(), "detail": detail}
+        if self.tally.backend:
+            fields["backend"] = self.tally.backend
+        if self.head is not None:
+            fields["method"] = self.head.method.decode("ascii")
+            fields["target"] = self.head.target.decode("ascii")
+        self.client.log(level, message, fields)

@@ -1,0 +1,41 @@
+"""The whole load balancer of one process, without a socket.
+
+A runtime makes one `Gateway`, asks it for a `ProxyConnection` for each client it
+accepts, and for `housekeeping`, the machine that owns the idle backend
+connections. Everything else is events and effects.
+"""
+
+from __future__ import annotations
+
+from lbproto.config import Config
+from lbproto.machine.env import Env
+from lbproto.machine.values import ConnId
+from lbproto.proxy.connection import ProxyConnection
+from lbproto.proxy.site import Site
+from lbproto.selection.balancer import Balancer
+from lbproto.selection.housekeeping import Housekeeping
+
+__all__ = ["Gateway"]
+
+
+class Gateway:
+    """Services, the balancer they share, and its idle connections."""
+
+    __slots__ = ("balancer", "config", "housekeeping", "sites")
+
+    def __init__(self, config: Config, env: Env) -> None:
+        self.config = config
+        self.balancer = Balancer(config, env)
+        self.housekeeping = Housekeeping(self.balancer)
+        self.sites = {
+            service.name: Site(service, self.balancer, env, config.max_retries)
+            for service in config.services
+        }
+
+    def mint(self) -> ConnId:
+        """Return an id for a connection that was accepted."""
+        return self.balancer.mint()
+
+    def connection(self, service: str, conn: ConnId) -> ProxyConnection:
+        """Make the machine of a client connection; feed it `Opened` first."""
+        return ProxyConnection(conn, self.sites[service])

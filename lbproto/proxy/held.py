@@ -1,0 +1,76 @@
+"""The content of a request while it may still be needed again.
+
+Content arrives before there is a connection to send it on, and a connection that
+dies before it answered may be replaced. So what has come is held, up to a limit:
+what is unsent must be kept (and the client is paused once that reaches the
+limit), what was sent is kept only as long as the whole fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from lbproto.framing.messages import Body, End
+
+__all__ = ["HELD_LIMIT", "HeldContent"]
+
+HELD_LIMIT: Final = 64 * 1024
+"""Bytes of one request's content that are kept for another attempt."""
+
+
+class HeldContent:
+    """Pieces of one request's content, sent and unsent."""
+
+    __slots__ = ("_pieces", "_size", "_unsent", "complete", "intact", "received")
+
+    def __init__(self) -> None:
+        self._pieces: list[Body | End] = []
+        self._unsent = 0  # index of the first piece that was not sent
+        self._size = 0
+        self.received = 0
+        """Bytes of content so far."""
+        self.complete = False
+        """The end of the request has come."""
+        self.intact = True
+        """Every piece that has come is still here."""
+
+    def add(self, piece: Body | End) -> None:
+        """Take the next piece from the client."""
+        self._pieces.append(piece)
+        if isinstance(piece, Body):
+            self._size += len(piece.data)
+            self.received += len(piece.data)
+        else:
+            self.complete = True
+
+    def take_unsent(self) -> Sequence[Body | End]:
+        """Return what the backend has not got yet, and count it as sent."""
+        unsent = self._pieces[self._unsent :]
+        self._unsent = len(self._pieces)
+        if self._size > HELD_LIMIT or not self.intact:
+            self.forget_sent()
+        return unsent
+
+    def rewind(self) -> None:
+        """Count every held piece as unsent: another connection gets them."""
+        self._unsent = 0
+
+    def forget_sent(self) -> None:
+        """Drop what was sent; the request cannot be repeated any more."""
+        del self._pieces[: self._unsent]
+        self._unsent = 0
+        self._size = sum(
+            len(piece.data) for piece in self._pieces if isinstance(piece, Body)
+        )
+        self.intact = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes are held."""
+        return self._size
+
+    @property
+    def overfull(self) -> bool:
+        """What waits to be sent has reached the limit."""
+        return self._unsent < len(self._pieces) and self._size >= HELD_LIMIT

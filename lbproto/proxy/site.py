@@ -1,0 +1,59 @@
+"""What all connections of one service share."""
+
+from __future__ import annotations
+
+from lbproto.config import Service
+from lbproto.framing.codec import ClientCodec, CodecLimits, ServerCodec
+from lbproto.framing.h11codec import H11ClientCodec, H11ServerCodec
+from lbproto.machine.env import Env
+from lbproto.selection.balancer import Balancer
+
+__all__ = ["Site"]
+
+
+class Site:
+    """A service at work: its rules, its limits, how many clients it has."""
+
+    __slots__ = ("_limits", "balancer", "connections", "env", "max_retries", "service")
+
+    def __init__(
+        self, service: Service, balancer: Balancer, env: Env, max_retries: int
+    ) -> None:
+        limits = service.limits
+        self.service = service
+        self.balancer = balancer
+        self.env = env
+        self.max_retries = max_retries
+        self.connections = 0
+        self._limits = CodecLimits(
+            request_line=limits.request_line,
+            header_size=limits.header_size,
+            header_count=limits.header_count,
+            body_size=limits.body_size,
+            chunk_extensions=limits.chunk_extensions,
+            trailer_size=limits.trailer_size,
+            response_header_size=limits.response_header_size,
+        )
+
+    def server_codec(self) -> ServerCodec:
+        """Make the codec for a client connection."""
+        return H11ServerCodec(self._limits)
+
+    def client_codec(self) -> ClientCodec:
+        """Make the codec for one exchange with a backend."""
+        return H11ClientCodec(self._limits)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more client may be accepted (`limits.connections`)."""
+        return self.connections < self.service.limits.connections
+
+    def opened(self) -> None:
+        """Count a client that was accepted."""
+        with self.env.guard:
+            self.connections += 1
+
+    def closed(self) -> None:
+        """Count a client whose connection is gone."""
+        with self.env.guard:
+            self.connections -= 1

@@ -1,0 +1,116 @@
+"""The life of an exchange, as a table.
+
+Rule: an exchange changes its stage only through `advance`, and everything that
+can happen to a stage stands in the table. What to do on a step is code in
+`exchange`; whether it may happen at all is decided here. The diagram in
+`docs/states.md` is drawn from this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final
+
+from lbproto.machine.errors import LocalProtocolError
+
+__all__ = ["TRANSITIONS", "Stage", "Step", "advance", "mermaid"]
+
+
+class Stage(Enum):
+    """Where an exchange stands, both directions together."""
+
+    IDLE = auto()
+    """No request yet."""
+    CHOOSING = auto()
+    """The request head is known; a backend is being picked."""
+    CONNECTING = auto()
+    """A connection to the backend is being made."""
+    AWAITING = auto()
+    """The request goes up; no final response head yet."""
+    STREAMING = auto()
+    """The response comes down."""
+    REPLYING = auto()
+    """The answer is our own."""
+    TUNNEL = auto()
+    """Bytes pass both ways after a 101."""
+    DONE = auto()
+
+
+class Step(Enum):
+    """What moves an exchange on."""
+
+    HEAD = auto()
+    """A request head has passed the grammar."""
+    BAD_HEAD = auto()
+    """The request was refused before it was complete."""
+    LEASED = auto()
+    """A backend was picked and is being dialled."""
+    REUSED = auto()
+    """A backend was picked and an idle connection to it taken."""
+    CONNECTED = auto()
+    RETRY = auto()
+    """Nothing is lost yet: another connection gets the request."""
+    FINAL_HEAD = auto()
+    SWITCHED = auto()
+    GIVE_UP = auto()
+    """We answer instead of a backend."""
+    ENDED = auto()
+    """The response is complete."""
+    BROKEN = auto()
+    """There will be no complete response."""
+
+
+TRANSITIONS: Final[Mapping[Stage, Mapping[Step, Stage]]] = {
+    Stage.IDLE: {
+        Step.HEAD: Stage.CHOOSING,
+        Step.BAD_HEAD: Stage.REPLYING,
+        Step.BROKEN: Stage.DONE,
+    },
+    Stage.CHOOSING: {
+        Step.LEASED: Stage.CONNECTING,
+        Step.REUSED: Stage.AWAITING,
+        Step.GIVE_UP: Stage.REPLYING,
+    },
+    Stage.CONNECTING: {
+        Step.CONNECTED: Stage.AWAITING,
+        Step.RETRY: Stage.CHOOSING,
+        Step.GIVE_UP: Stage.REPLYING,
+        Step.BROKEN: Stage.DONE,
+    },
+    Stage.AWAITING: {
+        Step.FINAL_HEAD: Stage.STREAMING,
+        Step.SWITCHED: Stage.TUNNEL,
+        Step.RETRY: Stage.CHOOSING,
+        Step.GIVE_UP: Stage.REPLYING,
+        Step.BROKEN: Stage.DONE,
+    },
+    Stage.STREAMING: {Step.ENDED: Stage.DONE, Step.BROKEN: Stage.DONE},
+    Stage.REPLYING: {Step.ENDED: Stage.DONE},
+    Stage.TUNNEL: {Step.ENDED: Stage.DONE, Step.BROKEN: Stage.DONE},
+    Stage.DONE: {},
+}
+
+
+def advance(stage: Stage, step: Step) -> Stage:
+    """Return the stage that follows.
+
+    Raises:
+        LocalProtocolError: the table has no such step.
+    """
+    following = TRANSITIONS[stage].get(step)
+    if following is None:
+        raise LocalProtocolError(f"no step {step.name} from stage {stage.name}")
+    return following
+
+
+def mermaid() -> str:
+    """Draw the table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {Stage.IDLE.name}"]
+    lines += [
+        f"    {stage.name} --> {following.name}: {step.name}"
+        for stage, steps in TRANSITIONS.items()
+        for step, following in steps.items()
+    ]
+    lines.append(f"    {Stage.DONE.name} --> [*]")
+    return "\n".join(lines) + "\n"

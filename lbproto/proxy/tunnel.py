@@ -1,0 +1,57 @@
+"""Bytes of an upgraded connection, both ways (RFC 9110 7.8).
+
+After a 101 nothing is parsed any more. Each side's end of stream is passed on as
+a half-close, so that what the other side still has to say arrives; when both have
+ended, both connections close.
+"""
+
+from __future__ import annotations
+
+from lbproto.machine.effects import Effect, HalfClose, Send
+from lbproto.machine.values import ConnId
+
+__all__ = ["Tunnel", "may_switch"]
+
+
+def may_switch(offered: bytes, chosen: bytes) -> bool:
+    """Tell whether a 101 names nothing but what was offered (RFC 9110 7.8).
+
+    Both are lists as they stand in Upgrade; nothing offered is never enough.
+    """
+    known = [name.strip(b" \t").lower() for name in offered.split(b",")]
+    return bool(offered) and all(
+        name.strip(b" \t").lower() in known for name in chosen.split(b",")
+    )
+
+
+class Tunnel:
+    """Two connections, tied together."""
+
+    __slots__ = ("_client", "_ended", "_upstream", "received", "sent")
+
+    def __init__(self, client: ConnId, upstream: ConnId) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._ended: list[ConnId] = []
+        self.received = 0
+        """Bytes from the client."""
+        self.sent = 0
+        """Bytes to the client."""
+
+    def data(self, conn: ConnId, data: bytes, out: list[Effect]) -> None:
+        """Pass bytes on to the other side."""
+        if conn == self._client:
+            self.received += len(data)
+            out.append(Send(self._upstream, data))
+        else:
+            self.sent += len(data)
+            out.append(Send(self._client, data))
+
+    def eof(self, conn: ConnId, out: list[Effect]) -> bool:
+        """Pass an end of stream on; tell whether both sides have ended."""
+        self._ended.append(conn)
+        if len(self._ended) == 2:
+            return True
+        other = self._upstream if conn == self._client else self._client
+        out.append(HalfClose(other))
+        return False

@@ -1,0 +1,1 @@
+"""Which header fields go out, and with what values."""

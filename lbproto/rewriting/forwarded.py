@@ -1,0 +1,72 @@
+"""Who the client was: the trust rule, and the fields that tell a backend.
+
+X-Forwarded-* fields are only as good as their sender. A peer among
+`trusted_proxies` is believed: its account is kept and our own link is added. Any
+other peer is the client as far as we know, and whatever it says about itself is
+removed before we say what we saw. A name that reads like a forwarding field once
+`_` and `-` are confused, as CGI and WSGI do, counts as one.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+from typing import Final
+
+from lbproto.config import Service
+from lbproto.framing.headers import Headers
+from lbproto.machine.events import PeerInfo
+
+__all__ = ["is_trusted", "set_forwarding"]
+
+PREFIX: Final = b"x-forwarded-"
+IDENTITY: Final = frozenset({b"forwarded", b"x-real-ip"})
+
+
+def is_trusted(peer: PeerInfo, service: Service) -> bool:
+    """Tell whether a peer's forwarding fields are believed."""
+    if peer.address.startswith("unix:"):
+        return service.trust_unix
+    if not service.trusted_proxies:
+        return False
+    try:
+        address = ip_address(peer.address)
+    except ValueError:
+        return False
+    networks = service.trusted_proxies
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        # An IPv4 client of a dual-stack socket (RFC 4291 2.5.5.2).
+        mapped = address.ipv4_mapped
+        return any(mapped in network or address in network for network in networks)
+    return any(address in network for network in networks)
+
+
+def set_forwarding(
+    headers: Headers, authority: bytes, peer: PeerInfo, *, trusted: bool
+) -> None:
+    """Edit the forwarding fields of a request in place.
+
+    `authority` is the one that the client asked for; empty if it named none.
+    """
+    link = peer.address.encode("ascii")
+    if trusted:
+        known = [value for value in headers.get_all(b"x-forwarded-for") if value]
+        link = b", ".join([*known, link])
+    else:
+        _forget(headers)
+    headers.insert_header(b"X-Forwarded-For", link)
+    if b"x-forwarded-proto" not in headers:
+        scheme = b"http" if peer.tls is None else b"https"
+        headers.append_header(b"X-Forwarded-Proto", scheme)
+    if authority and b"x-forwarded-host" not in headers:
+        headers.append_header(b"X-Forwarded-Host", authority)
+
+
+def _forget(headers: Headers) -> None:
+    """Remove what a peer that is not trusted says about itself."""
+    claims = [name for name in headers.names() if _is_claim(name.replace(b"_", b"-"))]
+    if claims:
+        headers.remove_all(claims)
+
+
+def _is_claim(name: bytes) -> bool:
+    return name.startswith(PREFIX) or name in IDENTITY

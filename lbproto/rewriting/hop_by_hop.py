@@ -1,0 +1,53 @@
+"""Which fields end at this hop (RFC 9110 7.6.1).
+
+A field is for one connection only if Connection names it, or if it is one of
+those that were always so and that some senders forget to name. Both kinds are
+taken out in one step, and what we say about our own hop is written afterwards;
+so a sender cannot use Connection to delete a field that we set.
+
+Two fields are out of Connection's reach whatever it says, because the meaning of
+the message hangs on them: Content-Length and Host. The grammar refuses such a
+message; here the same is true by construction.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lbproto.framing.messages import BodyKind, RequestHead, ResponseHead
+
+__all__ = ["HOP_BY_HOP", "hop_fields"]
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Lower-case names of fields that go no further, named in Connection or not.
+
+The credentials and challenges of a proxy are ours, not the backend's (RFC 9110
+11.7); Trailer announces fields that we do not pass on.
+"""
+
+NEVER_NOMINATED: Final = frozenset({b"content-length", b"host"})
+
+
+def hop_fields(head: RequestHead | ResponseHead) -> frozenset[bytes]:
+    """Return the lower-case names of the fields that must not be passed on."""
+    names = HOP_BY_HOP
+    if head.nominated:
+        names |= head.nominated - NEVER_NOMINATED
+    if head.body.kind is BodyKind.STREAM:
+        # Transfer-Encoding overrides a length (RFC 9112 6.3); one that came
+        # beside it must not reach a peer that may think otherwise.
+        names |= {b"content-length"}
+    return names

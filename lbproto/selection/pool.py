@@ -1,0 +1,111 @@
+"""Idle connections to backends: ids and when they expire, no sockets.
+
+Three views of one set. A stack for each backend: the connection parked last is
+taken first, since it is the one most likely to be alive. One queue over all
+backends: when the pool is full, the connection parked longest ago makes room.
+And a heap of expiries, from which entries are not removed when a connection
+leaves: those that no longer hold are dropped when they come to the top, and all
+of them when they outnumber the connections.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import OrderedDict
+from typing import Final
+
+from lbproto.machine.errors import LocalProtocolError
+from lbproto.machine.values import ConnId
+from lbproto.selection.backend import BackendId
+
+__all__ = ["IdlePool"]
+
+SLACK: Final = 16
+"""Spares a small pool from rebuilding its heap all the time."""
+
+
+class IdlePool:
+    """The idle connections of one process."""
+
+    __slots__ = ("_expiries", "_queue", "_size", "_stacks")
+
+    def __init__(self, size: int) -> None:
+        """Hold at most `size` connections, all backends together."""
+        self._size = size
+        self._queue: OrderedDict[ConnId, tuple[BackendId, float]] = OrderedDict()
+        self._stacks: dict[BackendId, OrderedDict[ConnId, None]] = {}
+        self._expiries: list[tuple[float, ConnId]] = []
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def deadline(self) -> float:
+        """When the next connection expires; infinity if none does."""
+        while self._expiries and not self._holds(*self._expiries[0]):
+            heapq.heappop(self._expiries)
+        return self._expiries[0][0] if self._expiries else math.inf
+
+    def checkout(self, backend: BackendId) -> ConnId | None:
+        """Take the connection to a backend that was parked last, if there is one."""
+        stack = self._stacks.get(backend)
+        if not stack:
+            return None
+        conn = next(reversed(stack))
+        self.forget(conn)
+        return conn
+
+    def park(self, backend: BackendId, conn: ConnId, expires: float) -> list[ConnId]:
+        """Add a connection, and return those that must be closed for it.
+
+        A pool of size 0 keeps nothing and returns `conn` itself.
+
+        Raises:
+            LocalProtocolError: it is parked already.
+        """
+        if conn in self._queue:
+            raise LocalProtocolError(f"connection {conn} is parked already")
+        if self._size <= 0:
+            return [conn]
+        evicted = []
+        while len(self._queue) >= self._size:
+            oldest = next(iter(self._queue))
+            self.forget(oldest)
+            evicted.append(oldest)
+        self._queue[conn] = (backend, expires)
+        self._stacks.setdefault(backend, OrderedDict())[conn] = None
+        heapq.heappush(self._expiries, (expires, conn))
+        self._tidy()
+        return evicted
+
+    def forget(self, conn: ConnId) -> bool:
+        """Drop a connection; tell whether it was here."""
+        entry = self._queue.pop(conn, None)
+        if entry is None:
+            return False
+        del self._stacks[entry[0]][conn]
+        return True
+
+    def expire(self, now: float) -> list[ConnId]:
+        """Drop the connections whose time has come, and return them."""
+        expired = []
+        while self._expiries and self._expiries[0][0] <= now:
+            expires, conn = heapq.heappop(self._expiries)
+            if self._holds(expires, conn):
+                self.forget(conn)
+                expired.append(conn)
+        return expired
+
+    def _holds(self, expires: float, conn: ConnId) -> bool:
+        """Tell whether an entry of the heap is still true."""
+        entry = self._queue.get(conn)
+        return entry is not None and entry[1] == expires
+
+    def _tidy(self) -> None:
+        """Keep the heap in proportion: each rebuild is paid for by as many parks."""
+        if len(self._expiries) > 2 * (len(self._queue) + SLACK):
+            self._expiries = [
+                (expires, conn) for conn, (_, expires) in self._queue.items()
+            ]
+            heapq.heapify(self._expiries)

@@ -1,0 +1,361 @@
+"""A network and a clock that exist only as data.
+
+`Sim` is a runtime without an operating system: it drives a `Gateway`, carries
+effects out on virtual connections, and moves time only when told, from deadline
+to deadline. Minutes pass in milliseconds, and the same script gives the same
+effects, byte for byte.
+
+    sim = Sim(config)
+    backend = sim.backend("10.0.0.1:80", answering(b"HTTP/1.1 200 OK\\r\\n..."))
+    client = sim.client()
+    client.send(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+    assert client.received.startswith(b"HTTP/1.1 200")
+
+It checks what every runtime may rely on: nothing is sent on a connection that was
+half-closed or closed, no effect names an unknown connection, a deadline moves on
+after `Wake`, and nothing is read while reading is off (`slack` reads may still
+slip through, as they do in real loops).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from lbproto.config import Config
+from lbproto.machine.effects import (
+    Access,
+    AccessRecord,
+    Adopt,
+    Close,
+    Connect,
+    Effect,
+    HalfClose,
+    Log,
+    Park,
+    Send,
+    SetReading,
+)
+from lbproto.machine.env import Machine
+from lbproto.machine.events import (
+    Connected,
+    ConnectError,
+    ConnectFailed,
+    Data,
+    Drain,
+    Eof,
+    Event,
+    Lost,
+    Opened,
+    PeerInfo,
+    Wake,
+    WriteBlocked,
+    WriteUnblocked,
+)
+from lbproto.machine.values import ConnId
+from lbproto.proxy.gateway import Gateway
+
+__all__ = ["Endpoint", "FixedEnv", "Sim", "SimBackend"]
+
+HIGH_WATER = 64 * 1024
+LOW_WATER = 16 * 1024
+READ_SIZE = 64 * 1024
+
+
+class FixedEnv:
+    """An `Env` in which it is always the same second."""
+
+    @property
+    def guard(self) -> AbstractContextManager[object]:
+        """Nothing runs beside us."""
+        return nullcontext()
+
+    def http_date(self, now: float) -> bytes:
+        """Return a fixed date."""
+        return b"Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+class Endpoint:
+    """The far end of a connection: a client's, or a backend's."""
+
+    def __init__(self, sim: Sim, conn: ConnId) -> None:
+        self.conn = conn
+        self.received = b""
+        """Everything the load balancer sent here and was read."""
+        self.eof = False
+        """The load balancer sent FIN (it half-closed, or closed)."""
+        self.closed = False
+        self.reset = False
+        """The load balancer closed with a reset."""
+        self.on_data: Callable[[Endpoint, bytes], None] | None = None
+        """Called with what is read, to answer it."""
+        self._sim = sim
+        self._queue = b""  # sent by the load balancer, not read here yet
+        self._reading = True
+        self.blocked = False  # the load balancer was told to wait
+        self.inbox: deque[Event] = deque()  # on its way to the load balancer
+        self.listened = True  # the load balancer reads
+        self.slack = sim.slack
+        self.gone = False  # we have closed or reset
+
+    def send(self, data: bytes, pieces: Sequence[bytes] | None = None) -> None:
+        """Send bytes, in these pieces if given; each is one read over there."""
+        if pieces is None:
+            places = range(0, len(data), READ_SIZE)
+            pieces = [data[i : i + READ_SIZE] for i in places]
+        self.inbox.extend(Data(self.conn, piece) for piece in pieces)
+        self._sim.run()
+
+    def half_close(self) -> None:
+        """Send FIN; go on reading."""
+        self.inbox.append(Eof(self.conn))
+        self._sim.run()
+
+    def close(self) -> None:
+        """Send FIN; nothing will be read any more."""
+        self.gone = True
+        self.half_close()
+
+    def abort(self) -> None:
+        """Reset the connection: what nobody reads there is lost."""
+        self.gone = True
+        if not self.listened:
+            self.inbox.clear()
+        self.inbox.append(Lost(self.conn, "connection reset by peer"))
+        self._sim.run()
+
+    def pause(self) -> None:
+        """Stop reading: the load balancer's buffer fills."""
+        self._reading = False
+
+    def resume(self, limit: float = math.inf) -> None:
+        """Read what waits, at most `limit` bytes; all that comes if unlimited."""
+        self._reading = limit == math.inf
+        size = len(self._queue) if self._reading else int(limit)
+        data, self._queue = self._queue[:size], self._queue[size:]
+        self._read(data)
+        if self.blocked and len(self._queue) <= LOW_WATER:
+            self.blocked = False
+            self._sim.tell(WriteUnblocked(self.conn))
+        self._sim.run()
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes the load balancer has sent that are not read yet."""
+        return len(self._queue)
+
+    def _read(self, data: bytes) -> None:
+        if data:
+            self.received += data
+            if self.on_data is not None:
+                self.on_data(self, data)
+
+    def arrive(self, data: bytes) -> None:
+        """Take what the load balancer sends."""
+        if self._reading:
+            self._read(data)
+            return
+        self._queue += data
+        if len(self._queue) > HIGH_WATER and not self.blocked:
+            self.blocked = True
+            self._sim.tell(WriteBlocked(self.conn))
+
+
+class SimBackend:
+    """A server at an address; `answer` is called for each read of a connection."""
+
+    def __init__(self, answer: Callable[[Endpoint, bytes], None] | None) -> None:
+        self.answer = answer
+        self.mode: ConnectError | None = None
+        """How it refuses; TIMEOUT never answers a dial."""
+        self.connections: list[Endpoint] = []
+
+    @property
+    def received(self) -> bytes:
+        """All bytes of all connections, in the order of the connections."""
+        return b"".join(one.received for one in self.connections)
+
+
+class Sim:
+    """A gateway, virtual connections and a virtual clock."""
+
+    def __init__(self, config: Config, *, slack: int = 0) -> None:
+        self.now = 0.0
+        self.slack = slack
+        """Reads that slip through after reading was turned off."""
+        self.gateway = Gateway(config, FixedEnv())
+        self.log: list[tuple[float, Effect]] = []
+        """Every effect, and when."""
+        self.access: list[AccessRecord] = []
+        self.machines: list[Machine] = [self.gateway.housekeeping]
+        self.ends: dict[ConnId, Endpoint] = {}
+        self._owners: dict[ConnId, Machine] = {}
+        self._backends: dict[str, SimBackend] = {}
+        self._queue: deque[tuple[ConnId, Event]] = deque()
+        self._running = False
+        self._finished: list[ConnId] = []  # half-closed by the load balancer
+
+    # -- the world -----------------------------------------------------------
+
+    def backend(
+        self, address: str, answer: Callable[[Endpoint, bytes], None] | None = None
+    ) -> SimBackend:
+        """Put a server at an address; without one a dial is refused."""
+        backend = self._backends[address] = SimBackend(answer)
+        return backend
+
+    def client(self, service: str = "", peer: PeerInfo | None = None) -> Endpoint:
+        """Connect to a service, the first one by default.
+
+        Raises:
+            ConnectionRefusedError: the service has no room.
+        """
+        name = service or next(iter(self.gateway.sites))
+        site = self.gateway.sites[name]
+        if not site.has_room:
+            raise ConnectionRefusedError("the connection waits in the kernel's queue")
+        site.opened()
+        conn = self.gateway.mint()
+        machine = self.gateway.connection(name, conn)
+        self.machines.append(machine)
+        end = self.ends[conn] = Endpoint(self, conn)
+        self._owners[conn] = machine
+        peer = peer or PeerInfo("127.0.0.1", 40000, "127.0.0.1:6188")
+        self.tell(Opened(conn, peer))
+        self.run()
+        return end
+
+    def drain(self, grace: float = 0.0, timeout: float = 300.0) -> None:
+        """Ask every machine for a graceful stop."""
+        for machine in list(self.machines):
+            self._perform(machine, machine.handle(Drain(grace, timeout), self.now))
+        self.run()
+
+    # -- time ----------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float:
+        """The earliest deadline of all machines."""
+        return min(machine.deadline for machine in self.machines)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, stopping at every deadline on the way."""
+        until = self.now + seconds
+        while self.deadline <= until:
+            self.now = max(self.now, self.deadline)
+            for machine in list(self.machines):
+                if machine.deadline <= self.now:
+                    self._perform(machine, machine.handle(Wake(), self.now))
+                    assert machine.deadline > self.now, "a deadline must move on"
+            self.run()
+        self.now = until
+
+    # -- the driver ----------------------------------------------------------
+
+    def tell(self, event: Event) -> None:
+        """Queue an event of a connection."""
+        conn = getattr(event, "conn", None)
+        assert conn is not None, "only events of connections are queued"
+        self._queue.append((conn, event))
+
+    def run(self) -> None:
+        """Deliver events until nothing moves."""
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._queue or self._poll():
+                conn, event = self._queue.popleft()
+                owner = self._owners.get(conn)
+                if owner is not None:
+                    self._perform(owner, owner.handle(event, self.now))
+                    if isinstance(event, Lost):
+                        self._forget(conn)
+        finally:
+            self._running = False
+
+    def _poll(self) -> bool:
+        """Take one thing that is on its way from a peer and may be read."""
+        for conn, end in self.ends.items():
+            if conn in self._owners and end.inbox:
+                first = end.inbox[0]
+                if not end.listened and not isinstance(first, Lost):
+                    if end.slack == 0:
+                        continue
+                    end.slack -= 1
+                self._queue.append((conn, end.inbox.popleft()))
+                return True
+        return False
+
+    def _forget(self, conn: ConnId) -> None:
+        self._owners.pop(conn, None)
+        self.ends[conn].closed = True
+        self.ends[conn].inbox.clear()
+
+    def _perform(self, machine: Machine, effects: list[Effect]) -> None:
+        for effect in effects:
+            self.log.append((self.now, effect))
+            match effect:
+                case Access(record):
+                    self.access.append(record)
+                case Log():
+                    pass
+                case Connect(conn, target):
+                    self._connect(machine, conn, str(target))
+                case _:
+                    self._on_connection(machine, effect)
+
+    def _connect(self, machine: Machine, conn: ConnId, address: str) -> None:
+        end = self.ends[conn] = Endpoint(self, conn)
+        self._owners[conn] = machine
+        backend = self._backends.get(address)
+        if backend is None:
+            failed = ConnectFailed(conn, ConnectError.REFUSED, "connection refused")
+            self.tell(failed)
+        elif backend.mode is ConnectError.TIMEOUT:
+            backend.connections.append(end)
+        elif backend.mode is not None:
+            self.tell(ConnectFailed(conn, backend.mode, backend.mode.value))
+        else:
+            end.on_data = backend.answer
+            backend.connections.append(end)
+            self.tell(Connected(conn))
+
+    def _on_connection(
+        self,
+        machine: Machine,
+        effect: Adopt | Park | Send | HalfClose | Close | SetReading,
+    ) -> None:
+        conn = effect.conn
+        assert conn in self.ends, f"{effect!r} names an unknown connection"
+        end = self.ends[conn]
+        assert conn in self._owners, f"{effect!r} names a closed connection"
+        match effect:
+            case Send(_, data):
+                assert data, "an empty Send"
+                assert conn not in self._finished, f"{effect!r} after HalfClose"
+                if not end.gone:
+                    end.arrive(data)
+            case SetReading(_, on):
+                end.listened = on
+                end.slack = self.slack
+            case HalfClose():
+                assert conn not in self._finished, "a second HalfClose"
+                self._finished.append(conn)
+                end.eof = True
+            case Close(_, abort):
+                end.eof = True
+                end.reset = abort
+                self._forget(conn)
+            case Park():
+                self._owners[conn] = self.gateway.housekeeping
+            case _:
+                if end.gone or end.inbox:
+                    self._forget(conn)
+                    self._owners[conn] = machine
+                    stale = ConnectFailed(conn, ConnectError.STALE, "closed while idle")
+                    self.tell(stale)
+                else:
+                    self._owners[conn] = machine

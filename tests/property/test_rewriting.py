@@ -1,0 +1,207 @@
+"""Rewriting, for every message that the grammar could let through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbproto.config import Service
+from lbproto.framing.headers import Headers
+from lbproto.framing.messages import (
+    NO_BODY,
+    STREAM,
+    RequestHead,
+    ResponseHead,
+    Version,
+    length,
+)
+from lbproto.machine.events import PeerInfo
+from lbproto.rewriting.hop_by_hop import HOP_BY_HOP
+from lbproto.rewriting.outgoing import downstream_response, loops, upstream_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CLAIM = b"6.6.6.6"
+"""What only a client says of itself; no field that we write holds it."""
+
+PEER = PeerInfo(address="192.0.2.1", port=4711, local="127.0.0.1:80")
+SERVICE = Service(name="web", upstream="web")
+TRUSTING = replace(SERVICE, trusted_proxies=(ip_network("192.0.2.0/24"),))
+
+CLAIMS = [
+    b"X-Forwarded-For",
+    b"X-Forwarded-Proto",
+    b"X-Forwarded-Host",
+    b"X-Forwarded-Port",
+    b"Forwarded",
+    b"X-Real-IP",
+    b"X-Forwarded_For",
+]
+HOP_NAMES = sorted(HOP_BY_HOP)
+OURS = {b"host", b"via", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
+PLAIN = [b"Accept", b"Cookie", b"X-A", b"X-B", b"X-C", b"Set-Cookie", b"Authorization"]
+
+
+@st.composite
+def cased(draw: st.DrawFn, names: Iterable[bytes]) -> bytes:
+    """Draw a name in some mixture of upper and lower case."""
+    name = draw(st.sampled_from(list(names)))
+    upper = draw(st.lists(st.booleans(), min_size=len(name), max_size=len(name)))
+    return b"".join(
+        name[at : at + 1].upper() if up else name[at : at + 1].lower()
+        for at, up in enumerate(upper)
+    )
+
+
+VALUES = st.text(
+    st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_categories=["Cc"]),
+    max_size=12,
+).map(lambda text: text.encode("latin-1").strip(b" \t"))
+PLAIN_LINES = st.builds(
+    lambda name, space, value: name + b":" + space + value + b"\r\n",
+    cased(PLAIN),
+    st.sampled_from([b"", b" "]),
+    VALUES,
+)
+HOP_LINES = st.builds(
+    lambda name, value: name + b": " + value + b"\r\n", cased(HOP_NAMES), VALUES
+)
+CLAIM_LINES = st.builds(lambda name: name + b": " + CLAIM + b"\r\n", cased(CLAIMS))
+LINES = st.lists(st.one_of(PLAIN_LINES, HOP_LINES, CLAIM_LINES), max_size=20)
+NOMINATED = st.frozensets(
+    st.one_of(
+        st.sampled_from(PLAIN + CLAIMS),
+        st.sampled_from([b"close", b"keep-alive", b"host", b"content-length", b"via"]),
+    ).map(bytes.lower),
+    max_size=4,
+)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> RequestHead:
+    lines = draw(LINES)
+    lines.insert(draw(st.integers(0, len(lines))), b"Host: a.example\r\n")
+    return RequestHead(
+        stream=1,
+        method=draw(st.sampled_from([b"GET", b"POST", b"OPTIONS"])),
+        target=b"/",
+        authority=b"a.example",
+        scheme=b"http",
+        headers=Headers(b"".join(lines)),
+        body=draw(st.sampled_from([NO_BODY, STREAM, length(3)])),
+        version=draw(st.sampled_from([Version.HTTP10, Version.HTTP11])),
+        nominated=draw(NOMINATED),
+    )
+
+
+@st.composite
+def responses(draw: st.DrawFn) -> ResponseHead:
+    return ResponseHead(
+        stream=1,
+        status=draw(st.sampled_from([100, 101, 103, 200, 204, 304, 426, 500])),
+        reason=b"",
+        headers=Headers(b"".join(draw(LINES))),
+        body=draw(st.sampled_from([NO_BODY, STREAM, length(3)])),
+        version=Version.HTTP11,
+        nominated=draw(NOMINATED),
+    )
+
+
+def plain_lines(headers: Headers, nominated: Iterable[bytes]) -> list[bytes]:
+    """Return the lines that no step of rewriting names, byte for byte."""
+    known = {name.lower() for name in PLAIN} - set(nominated)
+    return [
+        line
+        for line in headers.wire().split(b"\r\n")
+        if line.partition(b":")[0].lower() in known
+    ]
+
+
+@given(requests(), st.sampled_from([SERVICE, TRUSTING]))
+def test_other_fields_of_a_request_keep_order_case_and_bytes(head, service):
+    out = upstream_request(head, PEER, service)
+    assert plain_lines(out.headers, head.nominated) == plain_lines(
+        head.headers, head.nominated
+    )
+
+
+@given(responses())
+def test_other_fields_of_a_response_keep_order_case_and_bytes(head):
+    out = downstream_response(head, SERVICE, b"now", 1)
+    assert plain_lines(out.headers, head.nominated) == plain_lines(
+        head.headers, head.nominated
+    )
+
+
+@given(requests(), st.sampled_from([SERVICE, TRUSTING]))
+def test_nothing_of_the_first_hop_reaches_the_second(head, service):
+    out = upstream_request(head, PEER, service)
+    names = {name for name, _ in out.headers}
+    assert names.isdisjoint(HOP_BY_HOP)
+    assert names.isdisjoint(head.nominated - OURS)
+    assert out.nominated == frozenset()
+    assert out.headers.get_all(b"host") == [b"a.example"]
+
+
+@given(responses())
+def test_nothing_of_the_backends_hop_reaches_the_client(head):
+    out = downstream_response(head, SERVICE, b"now", 1)
+    names = {name for name, _ in out.headers}
+    assert names.isdisjoint(HOP_BY_HOP)
+    assert names.isdisjoint(head.nominated)
+
+
+@given(requests(), st.sampled_from(["drop", "pass"]))
+def test_what_an_untrusted_client_says_of_itself_never_survives(head, underscores):
+    out = upstream_request(head, PEER, replace(SERVICE, underscores=underscores))
+    claimed = {name.lower() for name in CLAIMS}
+    kept = [(name, value) for name, value in out.headers if name in claimed]
+    assert kept == [
+        (b"x-forwarded-for", b"192.0.2.1"),
+        (b"x-forwarded-proto", b"http"),
+        (b"x-forwarded-host", b"a.example"),
+    ]
+
+
+@given(requests())
+def test_the_last_link_of_a_trusted_chain_is_the_peer(head):
+    out = upstream_request(head, PEER, TRUSTING)
+    (chain,) = out.headers.get_all(b"x-forwarded-for")
+    assert chain.rpartition(b" ")[2] == b"192.0.2.1"
+
+
+@given(requests(), st.sampled_from([SERVICE, TRUSTING]))
+def test_a_head_is_never_changed_in_place(head, service):
+    before = head.headers.wire()
+    upstream_request(head, PEER, service)
+    assert head.headers.wire() == before
+
+
+@given(requests())
+def test_what_went_through_once_is_known_again(head):
+    assert loops(upstream_request(head, PEER, SERVICE), SERVICE.via)
+
+
+@given(requests())
+def test_a_second_pass_changes_nothing_but_via(head):
+    once = upstream_request(head, PEER, replace(SERVICE, via=None))
+    assert upstream_request(once, PEER, replace(SERVICE, via=None)).headers.wire() == (
+        b"".join(reordered(once.headers))
+    )
+
+
+def reordered(headers: Headers) -> list[bytes]:
+    """Return the lines with the forwarding fields last, where a pass writes them."""
+    lines = [line + b"\r\n" for line in headers.wire()[:-2].split(b"\r\n")]
+    return sorted(lines, key=lambda line: line.lower().startswith(b"x-forwarded-"))
+
+
+@given(responses())
+def test_a_second_pass_over_a_response_changes_nothing(head):
+    once = downstream_response(head, SERVICE, b"now", 1)
+    assert downstream_response(once, SERVICE, b"later", 1) == once

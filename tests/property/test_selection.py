@@ -1,0 +1,183 @@
+"""Selection, for every configuration and every course of events."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+)
+
+from lbproto.config import Backend, Config, Upstream
+from lbproto.machine.effects import Target
+from lbproto.machine.values import ConnId
+from lbproto.selection.backend import BackendId, BackendState
+from lbproto.selection.balancer import Balancer, Lease, Outcome
+from lbproto.selection.pool import IdlePool
+from lbproto.selection.round_robin import RoundRobin
+
+WEIGHTS = st.lists(st.integers(1, 9), min_size=1, max_size=6)
+
+
+class World:
+    @property
+    def guard(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def http_date(self, now: float) -> bytes:
+        return b"%d" % int(now)
+
+
+def balancer(weights: list[int]) -> Balancer:
+    backends = tuple(
+        Backend(target=Target("10.0.0.1", port), weight=weight)
+        for port, weight in enumerate(weights, 1)
+    )
+    upstreams = {"web": Upstream(name="web", backends=backends)}
+    return Balancer(Config(services=(), upstreams=upstreams), World())
+
+
+@given(WEIGHTS, st.integers(1, 3))
+def test_weights_are_honoured_exactly_over_a_cycle(weights, cycles):
+    one = balancer(weights)
+    for _ in range(cycles):
+        leases = [one.lease("web", (), 0.0) for _ in range(sum(weights))]
+        picked = Counter(lease.target.port for lease in leases if lease is not None)
+        assert picked == dict(enumerate(weights, 1))
+
+
+@given(WEIGHTS, st.lists(st.sets(st.integers(0, 5)), max_size=30))
+def test_smooth_weights_always_add_up_to_zero(weights, skipped):
+    states = [
+        BackendState(BackendId(at), "web", Target("10.0.0.1", at), weight)
+        for at, weight in enumerate(weights)
+    ]
+    policy = RoundRobin(states)
+    for skip in skipped:
+        picked = policy.pick(lambda state, skip=skip: state.id not in skip)
+        assert (picked is None) == (set(range(len(states))) <= skip)
+        assert picked is None or picked.id not in skip
+        assert sum(state.current for state in states) == 0
+
+
+class Leases(RuleBasedStateMachine):
+    """Exchanges that try backends, fail, and try others, as time goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = [3, 1, 2]
+        self.balancer = balancer(self.weights)
+        self.now = 0.0
+        self.held: list[Lease] = []
+        self.given = 0
+        self.blamed = 0
+        self.failed_dial: dict[BackendId, float] = {}
+
+    @rule(seconds=st.floats(0, 2))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(tried=st.lists(st.integers(0, 2).map(BackendId), max_size=3))
+    def lease(self, tried: list[BackendId]) -> None:
+        lease = self.balancer.lease("web", tried, self.now)
+        untried = [one for one in map(BackendId, range(3)) if one not in tried]
+        assert (lease is None) == (not untried)
+        if lease is None:
+            return
+        assert lease.backend in untried
+        rested = [one for one in untried if self.rested(one)]
+        assert lease.backend in rested or not rested
+        self.held.append(lease)
+        self.given += 1
+
+    def rested(self, backend: BackendId) -> bool:
+        return self.now >= self.failed_dial.get(backend, -math.inf) + 1.0
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), outcome=st.sampled_from(Outcome))
+    def release(self, data: st.DataObject, outcome: Outcome) -> None:
+        lease = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        self.balancer.release(lease, outcome, self.now)
+        if outcome in (Outcome.CONNECT_FAILED, Outcome.FAILED):
+            self.blamed += 1
+        if outcome is Outcome.CONNECT_FAILED:
+            self.failed_dial[lease.backend] = self.now
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        stats = self.balancer.stats()
+        assert stats.active == len(self.held)
+        assert sum(one.leases for one in stats.backends) == self.given
+        assert sum(one.failures for one in stats.backends) == self.blamed
+        active = Counter(lease.backend for lease in self.held)
+        assert all(one.active == active[one.id] for one in stats.backends)
+        assert len({lease.id for lease in self.held}) == len(self.held)
+
+
+TestLeases = Leases.TestCase
+
+
+class Pool(RuleBasedStateMachine):
+    """The pool beside a plain list: the connection parked longest ago is first."""
+
+    SIZE = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = IdlePool(self.SIZE)
+        self.parked: list[tuple[ConnId, BackendId, float]] = []
+
+    def drop(self, gone: list[ConnId]) -> None:
+        self.parked = [entry for entry in self.parked if entry[0] not in gone]
+
+    @rule(
+        conn=st.integers(1, 9).map(ConnId),
+        backend=st.integers(0, 2).map(BackendId),
+        expires=st.sampled_from([1.0, 2.0, 3.0, 4.0, math.inf]),
+    )
+    def park(self, conn: ConnId, backend: BackendId, expires: float) -> None:
+        if conn in [entry[0] for entry in self.parked]:
+            return
+        evicted = self.pool.park(backend, conn, expires)
+        over = max(len(self.parked) + 1 - self.SIZE, 0)
+        assert evicted == [entry[0] for entry in self.parked[:over]]
+        self.drop(evicted)
+        self.parked.append((conn, backend, expires))
+
+    @rule(backend=st.integers(0, 2).map(BackendId))
+    def checkout(self, backend: BackendId) -> None:
+        fitting = [entry[0] for entry in self.parked if entry[1] == backend]
+        conn = self.pool.checkout(backend)
+        assert conn == (fitting[-1] if fitting else None)
+        if conn is not None:
+            self.drop([conn])
+
+    @rule(conn=st.integers(1, 9).map(ConnId))
+    def forget(self, conn: ConnId) -> None:
+        assert self.pool.forget(conn) == any(entry[0] == conn for entry in self.parked)
+        self.drop([conn])
+
+    @rule(now=st.sampled_from([0.5, 1.0, 2.5, 4.0]))
+    def expire(self, now: float) -> None:
+        expired = self.pool.expire(now)
+        assert sorted(expired) == sorted(
+            entry[0] for entry in self.parked if entry[2] <= now
+        )
+        self.drop(expired)
+        assert self.pool.deadline > now
+
+    @invariant()
+    def size_and_deadline_are_right(self) -> None:
+        assert len(self.pool) == len(self.parked) <= self.SIZE
+        first = min((entry[2] for entry in self.parked), default=math.inf)
+        assert self.pool.deadline == first
+
+
+TestPool = Pool.TestCase

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from lbproto.machine.effects import Effect, HalfClose, Send
+from lbproto.machine.values import ConnId
+from lbproto.proxy.tunnel import Tunnel, may_switch
+
+CLIENT, BACKEND = ConnId(1), ConnId(2)
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen", "allowed"),
+    [
+        (b"websocket", b"websocket", True),
+        (b"websocket", b"WebSocket", True),
+        (b"foo, websocket", b"websocket", True),
+        (b"websocket", b"foo", False),
+        (b"websocket", b"websocket, foo", False),
+        (b"websocket", b"", False),
+        (b"", b"websocket", False),
+        (b"", b"", False),
+    ],
+)
+def test_only_what_was_offered_may_be_switched_to(
+    offered: bytes, chosen: bytes, allowed: bool
+) -> None:
+    assert may_switch(offered, chosen) is allowed
+
+
+def test_bytes_cross_and_are_counted() -> None:
+    tunnel, out = Tunnel(CLIENT, BACKEND), list[Effect]()
+    tunnel.data(CLIENT, b"ping", out)
+    tunnel.data(BACKEND, b"pong!", out)
+    assert out == [Send(BACKEND, b"ping"), Send(CLIENT, b"pong!")]
+    assert (tunnel.received, tunnel.sent) == (4, 5)
+
+
+@pytest.mark.parametrize(("first", "other"), [(CLIENT, BACKEND), (BACKEND, CLIENT)])
+def test_an_end_is_passed_on_and_two_ends_are_the_end(
+    first: ConnId, other: ConnId
+) -> None:
+    tunnel, out = Tunnel(CLIENT, BACKEND), list[Effect]()
+    assert not tunnel.eof(first, out)
+    assert out == [HalfClose(other)]
+    assert tunnel.eof(other, out)
+    assert out == [HalfClose(other)]

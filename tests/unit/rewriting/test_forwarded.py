@@ -1,0 +1,99 @@
+"""The trust rule and the forwarding fields."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from lbproto.config import Service
+from lbproto.framing.headers import Headers
+from lbproto.machine.events import PeerInfo, TlsInfo
+from lbproto.rewriting.forwarded import is_trusted, set_forwarding
+
+TLS = TlsInfo(alpn="http/1.1", sni="a.example", version="TLSv1.3", peer_cert="")
+
+
+def service(*networks: str, trust_unix: bool = False) -> Service:
+    return Service(
+        name="web",
+        upstream="web",
+        trusted_proxies=tuple(ip_network(network) for network in networks),
+        trust_unix=trust_unix,
+    )
+
+
+def peer(address: str = "192.0.2.1", tls: TlsInfo | None = None) -> PeerInfo:
+    return PeerInfo(address=address, port=4711, local="127.0.0.1:80", tls=tls)
+
+
+@pytest.mark.parametrize(
+    ("address", "networks", "trusted"),
+    [
+        ("192.0.2.1", [], False),
+        ("192.0.2.1", ["192.0.2.0/24"], True),
+        ("192.0.2.1", ["10.0.0.0/8", "192.0.2.1/32"], True),
+        ("192.0.2.1", ["10.0.0.0/8"], False),
+        ("192.0.2.1", ["2001:db8::/32"], False),
+        ("2001:db8::1", ["2001:db8::/32"], True),
+        ("2001:db9::1", ["2001:db8::/32", "192.0.2.0/24"], False),
+        ("::ffff:192.0.2.1", ["192.0.2.0/24"], True),
+        ("::ffff:192.0.2.1", ["::ffff:0:0/96"], True),
+        ("::ffff:192.0.2.1", ["10.0.0.0/8"], False),
+        ("fe80::1%eth0", ["fe80::/10"], True),
+        ("not an address", ["0.0.0.0/0"], False),
+    ],
+)
+def test_a_peer_is_trusted_by_its_network(address, networks, trusted):
+    assert is_trusted(peer(address), service(*networks)) is trusted
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_local_peer_is_trusted_by_the_switch_alone(trusted):
+    assert is_trusted(peer("unix:"), service("::/0", trust_unix=trusted)) is trusted
+
+
+def test_an_untrusted_peer_has_its_claims_replaced():
+    headers = Headers(
+        b"Host: a\r\nX-Forwarded-For: 6.6.6.6\r\nx-forwarded-proto: https\r\n"
+        b"X-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nForwarded: for=6.6.6.6\r\n"
+        b"X-Real-IP: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\nX-Real_IP: 6.6.6.6\r\n"
+        b"Accept: */*\r\n"
+    )
+    set_forwarding(headers, b"a", peer(), trusted=False)
+    assert headers.wire() == (
+        b"Host: a\r\nAccept: */*\r\nX-Forwarded-For: 192.0.2.1\r\n"
+        b"X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n"
+    )
+
+
+def test_an_untrusted_peer_without_claims_keeps_its_fields():
+    headers = Headers(b"Host: a\r\nAccept: */*\r\n")
+    set_forwarding(headers, b"", peer("unix:", TLS), trusted=False)
+    assert headers.wire() == (
+        b"Host: a\r\nAccept: */*\r\nX-Forwarded-For: unix:\r\n"
+        b"X-Forwarded-Proto: https\r\n"
+    )
+
+
+def test_a_trusted_peer_is_added_to_all_that_it_says():
+    headers = Headers(
+        b"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n"
+        b"X-Forwarded-Host: b\r\nX-FORWARDED-FOR: 7.7.7.7, 8.8.8.8\r\n"
+        b"X-Forwarded-For:\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n"
+    )
+    set_forwarding(headers, b"a", peer(), trusted=True)
+    assert headers.wire() == (
+        b"X-Forwarded-For: 6.6.6.6, 7.7.7.7, 8.8.8.8, 192.0.2.1\r\n"
+        b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: b\r\n"
+        b"Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n"
+    )
+
+
+def test_what_a_trusted_peer_leaves_out_is_set():
+    headers = Headers()
+    set_forwarding(headers, b"a", peer(tls=TLS), trusted=True)
+    assert headers.wire() == (
+        b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n"
+        b"X-Forwarded-Host: a\r\n"
+    )
