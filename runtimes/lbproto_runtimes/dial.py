@@ -1,0 +1,38 @@
+"""What a failed dial means: errors of the system, in the core's words."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Final
+
+from lbproto.machine.events import ConnectError
+
+__all__ = ["connect_error", "describe"]
+
+BY_ERRNO: Final = {
+    errno.ECONNREFUSED: ConnectError.REFUSED,
+    errno.ECONNRESET: ConnectError.REFUSED,
+    errno.ENOENT: ConnectError.REFUSED,  # no such Unix-domain socket
+    errno.ETIMEDOUT: ConnectError.TIMEOUT,
+    errno.EAGAIN: ConnectError.TIMEOUT,  # the queue of a Unix-domain socket is full
+    errno.EMFILE: ConnectError.LOCAL,
+    errno.ENFILE: ConnectError.LOCAL,
+    errno.ENOBUFS: ConnectError.LOCAL,
+    errno.ENOMEM: ConnectError.LOCAL,
+    errno.EADDRNOTAVAIL: ConnectError.LOCAL,
+}
+
+
+def connect_error(error: OSError) -> ConnectError:
+    """Name the reason for which a dial failed."""
+    if isinstance(error, socket.gaierror):
+        return ConnectError.DNS
+    return BY_ERRNO.get(error.errno or 0, ConnectError.UNREACHABLE)
+
+
+def describe(error: BaseException | None) -> str:
+    """Say in a few words what happened to a connection."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) if error else "connection lost"

@@ -1,0 +1,176 @@
+"""Listening sockets: bound before anything is served, all of them or none.
+
+A Unix-domain socket leaves its file behind when a process dies, and binding to it
+fails then. Such a file is replaced only if it is a socket and nobody accepts
+connections there any more; anything else at that path is somebody's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from lbproto.machine.errors import LbError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lbproto.config import Config, Service
+    from lbproto.machine.effects import Target
+
+__all__ = ["BindError", "Listener", "bind", "unlink"]
+
+_BACKLOG: Final = 4096
+"""The kernel lowers it to its own limit."""
+
+
+class BindError(LbError):
+    """An address cannot be listened on."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"could not listen on {address}: {reason}")
+        self.address = address
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class Listener:
+    """One listening socket of a service."""
+
+    service: Service
+    target: Target
+    """Where it is bound; the port is the real one where 0 was asked for."""
+    socket: socket.socket
+    inode: tuple[int, int] | None = None
+    """The file that a Unix-domain socket made."""
+
+
+def bind(config: Config) -> list[Listener]:
+    """Listen on every address of every service, in order.
+
+    Raises:
+        BindError: one of them cannot be had; those bound before are closed.
+    """
+    listeners: list[Listener] = []
+    try:
+        for service in config.services:
+            for target in service.listen:
+                # Kept one by one: a failure has to find the earlier ones.
+                listeners.append(_listener(service, target))  # noqa: PERF401
+    except BaseException:
+        for listener in listeners:
+            listener.socket.close()
+        unlink(listeners)
+        raise
+    return listeners
+
+
+def unlink(listeners: Sequence[Listener]) -> None:
+    """Remove the files of our Unix-domain sockets, unless others took their place."""
+    for listener in listeners:
+        path = listener.target.path
+        if path and listener.inode is not None and _inode(path) == listener.inode:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def _listener(service: Service, target: Target) -> Listener:
+    try:
+        if target.path:
+            return _unix(service, target)
+        return _tcp(service, target)
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise BindError(str(target), _reason(error)) from None
+
+
+def _tcp(service: Service, target: Target) -> Listener:
+    family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
+    sock = _new(family)
+    try:
+        # A port in TIME_WAIT from the process before us is free to take.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # `[::]` and `0.0.0.0` are two listeners, on every system.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((target.host, target.port))
+        sock.listen(_BACKLOG)
+        bound = replace(target, port=sock.getsockname()[1])
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(service, bound, sock)
+
+
+def _unix(service: Service, target: Target) -> Listener:
+    path = target.path
+    sock = _new(socket.AF_UNIX)
+    try:
+        try:
+            sock.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            _remove_stale(target)
+            sock.bind(path)
+        inode = _inode(path)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return Listener(service, target, sock, inode)
+
+
+def _new(family: socket.AddressFamily) -> socket.socket:
+    """Make a socket that no call blocks on and no child inherits, from its birth."""
+    nonblocking = getattr(socket, "SOCK_NONBLOCK", 0)
+    sock = socket.socket(family, socket.SOCK_STREAM | nonblocking)
+    sock.setblocking(False)
+    return sock
+
+
+def _remove_stale(target: Target) -> None:
+    """Remove a socket file on which nobody listens.
+
+    Raises:
+        BindError: somebody does, or it is no socket.
+    """
+    path = target.path
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise BindError(str(target), "a file that is no socket is there")
+        with _new(socket.AF_UNIX) as probe:
+            probe.connect(path)
+    except FileNotFoundError:
+        return  # it has gone meanwhile
+    except ConnectionRefusedError:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        return
+    except OSError as error:
+        # Full queues (EAGAIN) and sockets of other types (EPROTOTYPE) have owners.
+        if error.errno not in (errno.EAGAIN, errno.EINPROGRESS, errno.EPROTOTYPE):
+            raise
+    raise BindError(str(target), _lowered(os.strerror(errno.EADDRINUSE)))
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return _lowered(os.strerror(error.errno))
+    return _lowered(str(error))
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,187 @@
+"""Driving a machine: one queue, one loop, one interpreter of effects.
+
+A transport may call back while an effect is carried out (asyncio calls
+`pause_writing` from inside `write`), so events are queued and a machine is never
+re-entered. Effects go to a `Wires`, which is all that runtimes differ in.
+
+Every connection has one owner: the driver of the client connection that uses it,
+or, while it is idle, the driver of `Housekeeping`. Adopting and parking only
+change the owner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+from lbproto.machine.effects import (
+    Access,
+    Adopt,
+    Close,
+    Connect,
+    Effect,
+    HalfClose,
+    Log,
+    Park,
+    Send,
+    SetReading,
+)
+from lbproto.machine.errors import LocalProtocolError
+from lbproto.machine.events import ConnectError, ConnectFailed, Event, Wake
+
+if TYPE_CHECKING:
+    from lbproto.machine.effects import Target
+    from lbproto.machine.env import Machine
+    from lbproto.machine.values import ConnId
+    from lbproto_runtimes.logs import Logs
+
+__all__ = ["Driver", "Wires"]
+
+
+class Wires(Protocol):
+    """What a runtime can do with connections and time.
+
+    Each call names a connection that is open; `knows` tells.
+    """
+
+    logs: Logs
+
+    def clock(self) -> float:
+        """Return monotonic seconds."""
+        ...
+
+    def knows(self, conn: ConnId) -> bool:
+        """Tell whether a connection is open, or being opened."""
+        ...
+
+    def connect(self, conn: ConnId, target: Target, owner: Driver) -> None:
+        """Start to dial; feed `owner` with the answer."""
+        ...
+
+    def adopt(self, conn: ConnId, owner: Driver) -> bool:
+        """Give an idle connection a new owner, unless it is dead; tell."""
+        ...
+
+    def park(self, conn: ConnId) -> None:
+        """Give a connection to housekeeping."""
+        ...
+
+    def send(self, conn: ConnId, data: bytes) -> None:
+        """Queue bytes."""
+        ...
+
+    def half_close(self, conn: ConnId) -> None:
+        """Send FIN behind what is queued."""
+        ...
+
+    def close(self, conn: ConnId, patience: float) -> None:
+        """Flush for at most `patience` seconds, then close."""
+        ...
+
+    def abort(self, conn: ConnId) -> None:
+        """Drop what is queued and reset."""
+        ...
+
+    def set_reading(self, conn: ConnId, on: bool) -> None:
+        """Stop or resume reading."""
+        ...
+
+    def arm(self, owner: Driver, at: float) -> None:
+        """Call `owner.tick` at a time, or earlier; replaces what was armed."""
+        ...
+
+    def crashed(self, owner: Driver, error: Exception) -> None:
+        """A machine raised: log it, and reset its connections and no others."""
+        ...
+
+
+class Driver:
+    """A machine, the events it has yet to see, and its armed deadline."""
+
+    __slots__ = ("_busy", "_queue", "_wires", "armed_at", "machine")
+
+    def __init__(self, machine: Machine, wires: Wires) -> None:
+        self.machine = machine
+        self.armed_at = math.inf
+        self._wires = wires
+        self._queue: deque[Event] = deque()
+        self._busy = False
+
+    def feed(self, event: Event) -> None:
+        """Tell the machine a fact and carry out what it orders."""
+        self._queue.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._queue:
+                now = self._wires.clock()
+                for effect in self.machine.handle(self._queue.popleft(), now):
+                    self._perform(effect)
+        except Exception as error:  # a bug of ours must not spread
+            self._queue.clear()
+            self._wires.crashed(self, error)
+        finally:
+            self._busy = False
+        self.rearm()
+
+    def rearm(self) -> None:
+        """Arm the timer if the deadline came nearer; a later one can wait."""
+        deadline = self.machine.deadline
+        if deadline < self.armed_at:
+            self.armed_at = deadline
+            self._wires.arm(self, deadline)
+
+    def tick(self) -> None:
+        """The armed time has come; the deadline may have moved on since."""
+        self.armed_at = math.inf
+        now = self._wires.clock()
+        if self.machine.deadline <= now:
+            self.feed(Wake())
+            if self.machine.deadline <= now:
+                stuck = LocalProtocolError(f"{self.machine!r} does not advance")
+                self._wires.crashed(self, stuck)
+        else:
+            self.rearm()
+
+    def _perform(self, effect: Effect) -> None:
+        wires = self._wires
+        match effect:
+            case Access(record):
+                wires.logs.access(record)
+                return
+            case Log():
+                wires.logs.perform(effect)
+                return
+            case Connect(conn, target):
+                wires.connect(conn, target, self)
+                return
+            case Adopt(conn):
+                if not wires.adopt(conn, self):
+                    stale = ConnectFailed(conn, ConnectError.STALE, "closed while idle")
+                    self._queue.append(stale)
+                return
+        if not wires.knows(effect.conn):
+            # Its end is queued and the machine could not know yet; else the
+            # machine named a connection that it does not have.
+            ends = [e for e in self._queue if getattr(e, "conn", None) == effect.conn]
+            if not ends:
+                raise LocalProtocolError(f"{effect!r}: no such connection")
+            return
+        match effect:
+            case Send(conn, data):
+                wires.send(conn, data)
+            case SetReading(conn, on):
+                wires.set_reading(conn, on)
+            case Park(conn):
+                wires.park(conn)
+            case Close(conn, abort, patience):
+                if abort:
+                    wires.abort(conn)
+                else:
+                    wires.close(conn, patience)
+            case HalfClose(conn):
+                wires.half_close(conn)
+            case _:
+                assert_never(effect)
