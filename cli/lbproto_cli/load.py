@@ -1,0 +1,224 @@
+"""From the bytes of a file to a `Config`, or to everything that is wrong with it.
+
+Three judges see every file: the reader of YAML, the schema, and the checks between
+places. Each notes its problems in the document and goes on, so that one run shows
+all of them; only a file that is no YAML ends at the first. What pydantic says about
+the schema is said again in the words of the file: its paths name union branches and
+the `address` that a short form leaves out, and its messages name Python types.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+
+from pydantic import ValidationError
+
+from lbproto.config import (
+    Backend,
+    Config,
+    HeaderRules,
+    Limits,
+    Service,
+    Timeouts,
+    Upstream,
+)
+from lbproto.machine.errors import LbError
+from lbproto_cli import schema
+from lbproto_cli.positions import MAX_BYTES, Document, Value, read_document
+from lbproto_cli.problems import ConfigProblems, Path, Problem, nearest, shown
+from lbproto_cli.references import check_references
+from lbproto_cli.words import NOT_YET
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+__all__ = ["Loaded", "Unreadable", "load", "parse"]
+
+STDIN: Final = "<stdin>"
+
+_EXPECTED: Final = {
+    "model_type": "a mapping",
+    "dict_type": "a mapping",
+    "list_type": "a list",
+    "union_tag_not_found": "the name of an upstream or a mapping",
+}
+
+Underscores: TypeAlias = Literal["drop", "reject", "pass"]
+
+
+class Unreadable(LbError):
+    """The file cannot be read at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that passed, with the file it came from."""
+
+    config: Config
+    document: Document
+
+    def states(self, key: str) -> bool:
+        """Tell whether the file itself has this key at its top."""
+        return (key,) in self.document.values
+
+    def problem(self, key: str, message: str) -> Problem:
+        """Say what is wrong with a key at the top after all."""
+        place = self.document.place((key,))
+        return Problem(self.document.source, place, (key,), message)
+
+
+def load(path: str, runtimes: Collection[str]) -> Loaded:
+    """Read and check a file; `-` is standard input.
+
+    Raises:
+        Unreadable: there is no such file, or no permission.
+        ConfigProblems: it is wrong.
+    """
+    try:
+        if path == "-":
+            return parse(sys.stdin.buffer.read(MAX_BYTES + 1), STDIN, runtimes)
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        # ValueError: a NUL in the path.
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Unreadable(f"cannot read {path}: {reason}") from None
+    return parse(data, path, runtimes)
+
+
+def parse(data: bytes, source: str, runtimes: Collection[str]) -> Loaded:
+    """Check a file's content; `runtimes` are the names that may be chosen.
+
+    Raises:
+        ConfigProblems: it is wrong; all that is wrong is in it.
+    """
+    document = read_document(data, source)
+    root: Value = {} if document.root is None else document.root
+    file: schema.File | None = None
+    try:
+        file = schema.File.model_validate(root)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            reason = detail.get("ctx", {}).get("error")
+            _refuse(document, detail["type"], detail["loc"], detail["input"], reason)
+    for path, message in check_references(root, runtimes):
+        document.refuse(path, message)
+    if file is None or document.problems:
+        raise ConfigProblems(_distinct(document.problems))
+    return Loaded(_config(file), document)
+
+
+def _distinct(problems: Iterable[Problem]) -> list[Problem]:
+    return list(dict.fromkeys(problems))
+
+
+def _refuse(
+    document: Document, kind: str, loc: Path, value: object, reason: object
+) -> None:
+    """Say one of pydantic's errors in the words of the file."""
+    key = bool(loc) and loc[-1] == "[key]"
+    path = _path(document.root, loc[:-1] if key else loc)
+    if kind == "missing":
+        document.refuse((*path, loc[-1]), "missing, expected this key")
+    elif kind == "extra_forbidden":
+        model = schema.model_at(path[:-1])
+        known = model.model_fields if model is not None else {}
+        message = f"unknown key{nearest(str(path[-1]), known)}"
+        document.refuse(path, message, key=True)
+    elif kind in _EXPECTED:
+        document.refuse(path, f"got {shown(value)}, expected {_EXPECTED[kind]}")
+    else:
+        message = str(reason) if isinstance(reason, ValueError) else f"refused ({kind})"
+        # What is written under a key that does not work yet begins a line later.
+        document.refuse(path, message, key=key or message == NOT_YET)
+
+
+def _path(root: Value, loc: Path) -> Path:
+    """Take out of pydantic's path what is not in the file.
+
+    That is the tags of unions, and `address` of an entry in its short form.
+    """
+    path: Path = ()
+    at: Value = root
+    for part in loc:
+        if isinstance(part, str):
+            inside = isinstance(at, dict) and part in at
+        else:
+            inside = isinstance(at, list) and part < len(at)
+        if inside:
+            at = cast("Mapping[str | int, Value]", at)[part]
+            path = (*path, part)
+    return path
+
+
+def _config(file: schema.File) -> Config:
+    upstreams = {name: _upstream(name, entry) for name, entry in file.upstreams.items()}
+    names = {entry.name for entry in file.services if entry.name is not None}
+    services = []
+    for number, entry in enumerate(file.services, 1):
+        name = entry.name or _free(f"service{number}", names, "-unnamed")
+        names.add(name)
+        if isinstance(entry.upstream, str):
+            upstream = entry.upstream
+        else:
+            upstream = _free(name, upstreams, "-inline")
+            upstreams[upstream] = _upstream(upstream, entry.upstream)
+        services.append(_service(name, upstream, entry))
+    return Config(
+        services=tuple(services),
+        upstreams=upstreams,
+        version=file.version,
+        runtime=file.runtime,
+        threads=file.threads,
+        pid_file=file.pid_file,
+        error_log=file.error_log,
+        upgrade_sock=file.upgrade_sock,
+        grace_period_seconds=file.grace_period_seconds,
+        graceful_shutdown_timeout_seconds=file.graceful_shutdown_timeout_seconds,
+        upstream_keepalive_pool_size=file.upstream_keepalive_pool_size,
+        max_retries=file.max_retries,
+    )
+
+
+def _free(name: str, taken: Collection[str], suffix: str) -> str:
+    while name in taken:
+        name += suffix
+    return name
+
+
+def _upstream(name: str, entry: schema.UpstreamEntry) -> Upstream:
+    backends = tuple(
+        Backend(target=backend.address, weight=backend.weight)
+        for backend in entry.backends
+    )
+    return Upstream(name=name, backends=backends)
+
+
+def _service(name: str, upstream: str, entry: schema.ServiceEntry) -> Service:
+    networks = [network for network in entry.trusted_proxies if network is not None]
+    return Service(
+        name=name,
+        upstream=upstream,
+        listen=tuple(listener.address for listener in entry.listen),
+        trusted_proxies=tuple(networks),
+        trust_unix=len(networks) < len(entry.trusted_proxies),
+        via=entry.via,
+        underscores=cast("Underscores", entry.underscores),
+        upgrades=tuple(entry.upgrades),
+        proxy_status=entry.proxy_status,
+        limits=Limits(**entry.limits.model_dump()),
+        timeouts=Timeouts(**entry.timeouts.model_dump()),
+        request_headers=_rules(entry.request_headers),
+        response_headers=_rules(entry.response_headers),
+    )
+
+
+def _rules(entry: schema.RequestRules | schema.ResponseRules) -> HeaderRules:
+    add: Mapping[bytes, tuple[bytes, ...]] = entry.add
+    return HeaderRules(
+        remove=tuple(name.lower() for name in entry.remove),
+        set=tuple(entry.set.items()),
+        add=tuple((name, value) for name, values in add.items() for value in values),
+    )

@@ -1,0 +1,198 @@
+"""`lb`: decide, bind, tell, serve, tidy up.
+
+Whatever goes wrong ends in one line on stderr and an exit status; a traceback is
+for `--log-level debug`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lbproto.machine.effects import Level
+from lbproto.machine.errors import LbError
+from lbproto.proxy.gateway import Gateway
+from lbproto_cli.arguments import ExitStatus, Options, level_of, parser
+from lbproto_cli.demo import demo_backends
+from lbproto_cli.load import Unreadable
+from lbproto_cli.pid_file import pid_file
+from lbproto_cli.plan import DEMO_ADDRESS, Plan, Usage, plan, service_of_flags
+from lbproto_cli.problems import ConfigProblems
+from lbproto_runtimes import load
+from lbproto_runtimes.env import WallClockEnv
+from lbproto_runtimes.listen import BindError, Listener, bind, unlink
+from lbproto_runtimes.logs import Logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lbproto.config import Config
+
+__all__ = ["main"]
+
+DEMO = "demo"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = Options()
+    try:
+        parser().parse_args(argv, namespace=options)
+        return _run(options)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else ExitStatus.OTHER
+    except KeyboardInterrupt:
+        return 128 + 2  # as a shell says it of SIGINT
+    except Usage as error:
+        usage = parser().format_usage() if error.ask else ""
+        return _fail(ExitStatus.USAGE, f"{usage}lb: {error}")
+    except ConfigProblems as error:
+        return _fail(ExitStatus.CONFIGURATION, str(error))
+    except Unreadable as error:
+        return _fail(ExitStatus.CONFIGURATION, f"lb: {error}")
+    except BindError as error:
+        return _fail(ExitStatus.LISTEN, f"lb: {error}")
+    except LbError as error:
+        return _fail(ExitStatus.OTHER, f"lb: {error}")
+    except Exception as error:
+        if _wants_traceback(options):
+            traceback.print_exc()
+        what = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace")
+        line = " ".join(what.decode().split())
+        return _fail(ExitStatus.OTHER, f"lb: internal error: {line}")
+
+
+def _fail(status: ExitStatus, text: str) -> int:
+    # Nobody may be left to read it.
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+    return status
+
+
+def _wants_traceback(options: Options) -> bool:
+    level = getattr(options, "log_level", None)
+    if level is None:
+        with contextlib.suppress(ValueError):
+            level = level_of(os.environ.get("LB_LOG", ""))
+    return level is Level.DEBUG
+
+
+def _run(options: Options) -> int:
+    decided = plan(options, os.environ)
+    if options.test:
+        if options.conf is not None:
+            print(f"lb: configuration file {options.conf} is valid", file=sys.stderr)
+        return ExitStatus.DONE
+    if options.demo:
+        return _demo(options, decided)
+    if not decided.config.services:
+        message = f"lb: {options.conf} has no services"
+        hint = "expected some there, or --listen and --backend"
+        return _fail(ExitStatus.CONFIGURATION, f"{message}, {hint}")
+    return _serve(decided, [])
+
+
+def _demo(options: Options, decided: Plan) -> int:
+    with demo_backends(2) as backends:
+        listen = options.listen or [DEMO_ADDRESS]
+        service, upstream = service_of_flags(DEMO, listen, backends)
+        config = replace(
+            decided.config, services=(service,), upstreams={DEMO: upstream}
+        )
+        lines = [
+            f"backend {number} listens on {target}"
+            for number, target in enumerate(backends, 1)
+        ]
+        return _serve(replace(decided, config=config), lines)
+
+
+def _serve(decided: Plan, demo_lines: Sequence[str]) -> int:
+    config = decided.config
+    logs = Logs(config.error_log, decided.level)
+    try:
+        runtime = load(decided.runtime)
+        with (
+            _stopped_early(),
+            _listening(config) as listeners,
+            pid_file(config.pid_file),
+        ):
+            gateway = Gateway(config, WallClockEnv())
+            _tell(decided, listeners, logs)
+            if demo_lines:
+                _tell_demo(demo_lines, listeners)
+            return runtime.run(gateway, listeners, logs)
+    finally:
+        logs.close()
+
+
+@contextlib.contextmanager
+def _listening(config: Config) -> Iterator[list[Listener]]:
+    listeners = bind(config)
+    try:
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.socket.close()
+        unlink(listeners)
+
+
+@contextlib.contextmanager
+def _stopped_early() -> Iterator[None]:
+    """End well on a signal that comes before the runtime handles them."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise SystemExit(ExitStatus.DONE)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are somebody else's
+        return
+    handled = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, stop) for number in handled]
+    try:
+        yield
+    finally:
+        for number, handler in zip(handled, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _tell(decided: Plan, listeners: Sequence[Listener], logs: Logs) -> None:
+    """Log what runs, one line for each thing."""
+    config = decided.config
+    about = {"pid": os.getpid(), "runtime": decided.runtime, "threads": config.threads}
+    logs.log(Level.INFO, "starting", about)
+    for note in decided.notes:
+        logs.log(Level.WARNING, note, {})
+    if config.threads != 1:
+        message = "only one worker serves for now"
+        logs.log(Level.INFO, message, {"threads": config.threads})
+    for listener in listeners:
+        where = {"service": listener.service.name, "address": listener.target}
+        logs.log(Level.INFO, "listening", where)
+    for service in config.services:
+        for backend in config.upstreams[service.upstream].backends:
+            fields = {
+                "service": service.name,
+                "upstream": service.upstream,
+                "address": backend.target,
+                "weight": backend.weight,
+            }
+            logs.log(Level.INFO, "backend", fields)
+
+
+def _tell_demo(lines: Sequence[str], listeners: Sequence[Listener]) -> None:
+    for line in lines:
+        print(line)
+    for listener in listeners:
+        target = listener.target
+        if target.path:
+            print(f"try: curl --unix-socket {target.path} http://localhost/")
+            continue
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(target.host, target.host)
+        print(f"try: curl http://{replace(target, host=host)}/")
+    print("stop with Ctrl-C", flush=True)

@@ -1,0 +1,168 @@
+"""What one run of `lb` is to do: flags, environment, file and defaults joined.
+
+A flag wins over the environment, the environment over the file, the file over a
+default. Nothing is opened or bound here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from lbproto.config import Backend, Config, Service, Upstream
+from lbproto.machine.effects import Level, Target
+from lbproto.machine.errors import LbError
+from lbproto_cli.arguments import Options, level_of
+from lbproto_cli.load import Loaded, load
+from lbproto_cli.problems import ConfigProblems, nearest, shown
+from lbproto_cli.references import RUNTIMES_LATER
+from lbproto_runtimes import RuntimeUnavailable, names, require
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["DEMO_ADDRESS", "Plan", "Usage", "plan", "service_of_flags"]
+
+CLI: Final = "cli"
+"""The service that flags make."""
+
+DEMO_ADDRESS: Final = Target("127.0.0.1", 6188)
+
+FALLBACK: Final = "asyncio"
+
+
+class Usage(LbError):
+    """The command line is wrong."""
+
+    def __init__(self, message: str, *, ask: bool = False) -> None:
+        super().__init__(message)
+        self.ask = ask
+        """Nothing was asked for: say what can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run, decided."""
+
+    config: Config
+    level: Level
+    runtime: str
+    notes: tuple[str, ...] = ()
+    """Warnings for the log."""
+
+
+def plan(options: Options, environ: Mapping[str, str]) -> Plan:
+    """Decide what to run.
+
+    Raises:
+        Usage: flags or environment are wrong or contradict each other.
+        ConfigProblems: the file is wrong.
+        Unreadable: there is no file to read.
+    """
+    _check_flags(options)
+    level = _level(options, environ)
+    loaded: Loaded | None = None
+    config = Config(services=(), upstreams={})
+    if options.conf is not None:
+        loaded = load(options.conf, names())
+        config = loaded.config
+    config = _with_flags(config, options)
+    runtime, notes = _runtime(options, loaded, config.runtime)
+    threads = config.threads if options.threads is None else options.threads
+    config = replace(config, runtime=runtime, threads=threads)
+    return Plan(config, level, runtime, notes)
+
+
+def service_of_flags(
+    name: str, listen: Sequence[Target], backends: Sequence[Target]
+) -> tuple[Service, Upstream]:
+    """Make a service, and the upstream of the same name, out of addresses."""
+    upstream = Upstream(
+        name=name, backends=tuple(Backend(target=target) for target in backends)
+    )
+    return Service(name=name, upstream=name, listen=tuple(listen)), upstream
+
+
+def _check_flags(options: Options) -> None:
+    if options.daemon:
+        raise Usage("--daemon is not supported yet")
+    if options.upgrade:
+        raise Usage("--upgrade is not supported yet")
+    if options.demo:
+        for flag, given in (("--conf", options.conf), ("--backend", options.backend)):
+            if given:
+                raise Usage(f"--demo brings its own backends, expected no {flag}")
+        return
+    if options.listen and not options.backend:
+        raise Usage("--listen without --backend, expected at least one backend")
+    if options.backend and not options.listen:
+        raise Usage("--backend without --listen, expected an address to listen on")
+    if options.conf is None and not options.listen:
+        message = "nothing to do, expected --conf, --listen and --backend, or --demo"
+        raise Usage(message, ask=True)
+
+
+def _level(options: Options, environ: Mapping[str, str]) -> Level:
+    if options.log_level is not None:
+        return options.log_level
+    text = environ.get("LB_LOG", "")
+    if not text:
+        return Level.INFO
+    try:
+        return level_of(text)
+    except ValueError as error:
+        raise Usage(f"LB_LOG: {error}") from None
+
+
+def _with_flags(config: Config, options: Options) -> Config:
+    seen = {
+        str(target): f"service {shown(service.name)}"
+        for service in config.services
+        for target in service.listen
+        if target.path or target.port
+    }
+    for target in options.listen:
+        if str(target) in seen:
+            where = seen[str(target)]
+            raise Usage(f"--listen {target} is also an address of {where}")
+        if target.path or target.port:
+            seen[str(target)] = "another --listen"
+    if not options.listen or options.demo:
+        return config
+    if CLI in config.upstreams or any(it.name == CLI for it in config.services):
+        message = f"--listen and --backend make a service named {CLI}"
+        raise Usage(f"{message}, expected no other of that name in the file")
+    service, upstream = service_of_flags(CLI, options.listen, options.backend)
+    return replace(
+        config,
+        services=(*config.services, service),
+        upstreams={**config.upstreams, CLI: upstream},
+    )
+
+
+def _runtime(
+    options: Options, loaded: Loaded | None, configured: str
+) -> tuple[str, tuple[str, ...]]:
+    if options.runtime is not None:
+        _check_runtime(options.runtime)
+        return options.runtime, ()
+    try:
+        require(configured)
+    except RuntimeUnavailable as error:
+        if loaded is not None and loaded.states("runtime"):
+            raise ConfigProblems([loaded.problem("runtime", str(error))]) from None
+        return FALLBACK, (f"{error}; using {FALLBACK}",)
+    return configured, ()
+
+
+def _check_runtime(name: str) -> None:
+    known = names()
+    if name in RUNTIMES_LATER and name not in known:
+        raise Usage(f"--runtime {name} is not supported yet")
+    if name not in known:
+        expected = f"expected {', '.join(known)}"
+        raise Usage(f"--runtime {shown(name)}, {expected}{nearest(name, known)}")
+    try:
+        require(name)
+    except RuntimeUnavailable as error:
+        raise Usage(f"--runtime {name}: {error}") from None

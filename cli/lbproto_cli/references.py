@@ -1,0 +1,131 @@
+"""What two places of the file have to agree on.
+
+Names that are used must exist, names and addresses must not be used twice. These
+checks read the tree, not the checked models, so that they report beside whatever
+else is wrong; a value of the wrong type is not their affair.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from lbproto_cli.addresses import listen_target
+from lbproto_cli.problems import Path, nearest, path_text, shown
+from lbproto_cli.words import later_choice
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from lbproto.machine.effects import Target
+    from lbproto_cli.positions import Value
+
+__all__ = ["RUNTIMES_LATER", "Finding", "check_references"]
+
+Finding: TypeAlias = tuple[Path, str]
+
+RUNTIMES_LATER = ("gevent", "threads")
+"""Runtimes that are promised and do not exist yet."""
+
+
+def check_references(root: Value, runtimes: Collection[str]) -> Iterator[Finding]:
+    """Yield what does not fit together; `runtimes` are the names that work."""
+    if not isinstance(root, dict):
+        return
+    yield from _runtime(root.get("runtime"), runtimes)
+    if root.get("services") == []:
+        yield ("services",), "got an empty list, expected at least one service"
+    services = list(_mappings(root.get("services")))
+    yield from _names(services)
+    yield from _listeners(services)
+    upstreams = root.get("upstreams")
+    for index, service in services:
+        path = ("services", index, "upstream")
+        yield from _upstream(path, service.get("upstream"), upstreams)
+        yield from _backends(path, service.get("upstream"))
+        yield from _rules(("services", index), service)
+    if isinstance(upstreams, dict):
+        for name, upstream in upstreams.items():
+            yield from _backends(("upstreams", name), upstream)
+
+
+def _mappings(values: Value) -> Iterator[tuple[int, dict[str, Value]]]:
+    if isinstance(values, list):
+        for index, value in enumerate(values):
+            if isinstance(value, dict):
+                yield index, value
+
+
+def _runtime(value: Value, runtimes: Collection[str]) -> Iterator[Finding]:
+    if isinstance(value, str) and value:
+        try:
+            later_choice(tuple(runtimes), RUNTIMES_LATER)(value)
+        except ValueError as error:
+            yield ("runtime",), str(error)
+
+
+def _names(services: list[tuple[int, dict[str, Value]]]) -> Iterator[Finding]:
+    seen: dict[str, int] = {}
+    for index, service in services:
+        name = service.get("name")
+        if not isinstance(name, str):
+            continue
+        if name in seen:
+            message = f"{shown(name)} is the name of services[{seen[name]}] already"
+            yield ("services", index, "name"), f"{message}, expected another"
+        seen.setdefault(name, index)
+
+
+def _listeners(services: list[tuple[int, dict[str, Value]]]) -> Iterator[Finding]:
+    places: dict[str, list[Path]] = {}
+    for index, service in services:
+        listen = service.get("listen")
+        if listen == []:
+            message = "got an empty list, expected at least one address"
+            yield ("services", index, "listen"), message
+        for number, entry in enumerate(listen if isinstance(listen, list) else []):
+            target = _listened(entry)
+            # Each port 0 is another port.
+            if target is not None and (target.path or target.port):
+                places.setdefault(str(target), []).append(
+                    ("services", index, "listen", number)
+                )
+    for address, paths in places.items():
+        for number, path in enumerate(paths if len(paths) > 1 else []):
+            other = path_text(paths[0 if number else 1])
+            message = f"{address} is also the address of {other}, expected another"
+            yield path, message
+
+
+def _listened(entry: Value) -> Target | None:
+    address = entry.get("address") if isinstance(entry, dict) else entry
+    try:
+        return listen_target(address)
+    except ValueError:
+        return None
+
+
+def _upstream(path: Path, name: Value, upstreams: Value) -> Iterator[Finding]:
+    if not isinstance(name, str) or not isinstance(upstreams, dict | None):
+        return
+    if name not in (upstreams or {}):
+        hint = nearest(name, upstreams or {})
+        message = f"got {shown(name)}, expected the name of one of upstreams"
+        yield path, message + (hint or ", and there is none")
+
+
+def _backends(path: Path, upstream: Value) -> Iterator[Finding]:
+    if isinstance(upstream, dict) and upstream.get("backends") == []:
+        yield (*path, "backends"), "got an empty list, expected at least one backend"
+
+
+def _rules(path: Path, service: dict[str, Value]) -> Iterator[Finding]:
+    """Header names differ in case only: which of the two values counts?"""
+    for side in ("request_headers", "response_headers"):
+        rules = service.get(side)
+        edits = rules.get("set") if isinstance(rules, dict) else None
+        seen: dict[str, str] = {}
+        for name in edits if isinstance(edits, dict) else {}:
+            first = seen.setdefault(name.lower(), name)
+            if first != name:
+                message = f"the same field as {shown(first)}, expected it once"
+                yield (*path, side, "set", name), message

@@ -1,0 +1,319 @@
+"""The shape of the configuration file.
+
+One model for each mapping of the file; a field is a key, and its annotation names
+the reader that turns a value of the tree into what the core takes. Defaults are
+those of the records in `lbproto.config`, which state each of them once. Keys that
+are promised but do not work yet stand here too, so that they are refused as such
+and neither ignored nor called unknown.
+
+`SHAPES` says which model describes which place of the file. What concerns two
+places at once (names that are used, addresses that are used twice) is in
+`references`.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Final, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    PlainValidator,
+    Tag,
+)
+
+from lbproto.config import Config, Limits, Service, Timeouts
+from lbproto.machine.effects import Target
+from lbproto_cli import addresses, quantities, words
+from lbproto_cli.problems import Path, shown
+
+__all__ = [
+    "MAPPING",
+    "NAME",
+    "SHAPES",
+    "BackendEntry",
+    "File",
+    "LimitsEntry",
+    "ListenEntry",
+    "RequestRules",
+    "ResponseRules",
+    "ServiceEntry",
+    "TimeoutsEntry",
+    "UpstreamEntry",
+    "model_at",
+]
+
+NAME: Final = "<name>"
+MAPPING: Final = "<mapping>"
+"""Tags of a union's branches; pydantic puts them into the paths of errors."""
+
+_MANY: Final = 1_000_000
+_STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True)
+_LIMITS: Final = Limits()
+_TIMEOUTS: Final = Timeouts()
+_SERVICE: Final = Service(name="", upstream="")
+_CONFIG: Final = Config(services=(), upstreams={})
+
+
+def _address_or_mapping(value: object) -> object:
+    if isinstance(value, str):
+        return {"address": value}
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"got {shown(value)}, expected an address or a mapping with one")
+
+
+def _empty_if_null(value: object) -> object:
+    """A key with nothing after it, its content commented out, means defaults."""
+    return {} if value is None else value
+
+
+def _branch(value: object) -> str | None:
+    if isinstance(value, dict):
+        return MAPPING
+    return NAME if isinstance(value, str) else None
+
+
+_NULL_IS_EMPTY: Final = BeforeValidator(_empty_if_null)
+_SHORT_FORM: Final = BeforeValidator(_address_or_mapping)
+
+Name: TypeAlias = Annotated[str, PlainValidator(words.name)]
+FilePath: TypeAlias = Annotated[str | None, PlainValidator(words.path)]
+Flag: TypeAlias = Annotated[bool, PlainValidator(quantities.flag)]
+Count: TypeAlias = Annotated[int, PlainValidator(quantities.whole(0, _MANY))]
+Positive: TypeAlias = Annotated[int, PlainValidator(quantities.whole(1, _MANY))]
+Size: TypeAlias = Annotated[int, PlainValidator(quantities.size(zero=True))]
+PositiveSize: TypeAlias = Annotated[int, PlainValidator(quantities.size(zero=False))]
+Duration: TypeAlias = Annotated[float, PlainValidator(quantities.duration(zero=False))]
+Grace: TypeAlias = Annotated[float, PlainValidator(quantities.duration(zero=True))]
+Later: TypeAlias = Annotated[None, PlainValidator(words.later())]
+LaterOrNull: TypeAlias = Annotated[None, PlainValidator(words.later(None))]
+LaterOrFalse: TypeAlias = Annotated[None, PlainValidator(words.later(None, False))]
+
+FieldName: TypeAlias = Annotated[bytes, PlainValidator(words.field_name)]
+RequestField: TypeAlias = Annotated[bytes, PlainValidator(words.request_field)]
+FieldValue: TypeAlias = Annotated[bytes, PlainValidator(words.field_value)]
+
+
+def _body_size(value: object) -> int | None:
+    if value is None:
+        return None
+    # To nginx 0 means no limit; whoever writes it gets told, not surprised.
+    if type(value) is int and value == 0:
+        raise ValueError("got 0, expected a size above 0, or null for no limit")
+    return quantities.size(zero=False)(value)
+
+
+def _field_values(value: object) -> tuple[bytes, ...]:
+    """One value of `add`; a list adds the field several times."""
+    values = value if isinstance(value, list) else [value]
+    return tuple(map(words.field_value, values))
+
+
+AddedValues: TypeAlias = Annotated[tuple[bytes, ...], PlainValidator(_field_values)]
+
+
+class LimitsEntry(BaseModel):
+    """`limits` of a service."""
+
+    model_config = _STRICT
+
+    request_line: PositiveSize = _LIMITS.request_line
+    header_size: PositiveSize = _LIMITS.header_size
+    header_count: Positive = _LIMITS.header_count
+    body_size: Annotated[int | None, PlainValidator(_body_size)] = _LIMITS.body_size
+    chunk_extensions: Size = _LIMITS.chunk_extensions
+    trailer_size: Size = _LIMITS.trailer_size
+    response_header_size: PositiveSize = _LIMITS.response_header_size
+    interim_responses: Count = _LIMITS.interim_responses
+    connections: Positive = _LIMITS.connections
+
+
+class TimeoutsEntry(BaseModel):
+    """`timeouts` of a service."""
+
+    model_config = _STRICT
+
+    request_header: Duration = _TIMEOUTS.request_header
+    request_body: Duration = _TIMEOUTS.request_body
+    keepalive: Duration = _TIMEOUTS.keepalive
+    send: Duration = _TIMEOUTS.send
+    connect: Duration = _TIMEOUTS.connect
+    response_header: Duration = _TIMEOUTS.response_header
+    response_body: Duration = _TIMEOUTS.response_body
+    upstream_keepalive: Duration = _TIMEOUTS.upstream_keepalive
+    tunnel: Duration = _TIMEOUTS.tunnel
+
+
+class RequestRules(BaseModel):
+    """`request_headers` of a service."""
+
+    model_config = _STRICT
+
+    set: Annotated[dict[FieldName, FieldValue], _NULL_IS_EMPTY] = {}
+    add: Annotated[dict[RequestField, AddedValues], _NULL_IS_EMPTY] = {}
+    remove: list[RequestField] = []
+
+
+class ResponseRules(BaseModel):
+    """`response_headers` of a service."""
+
+    model_config = _STRICT
+
+    set: Annotated[dict[FieldName, FieldValue], _NULL_IS_EMPTY] = {}
+    add: Annotated[dict[FieldName, AddedValues], _NULL_IS_EMPTY] = {}
+    remove: list[FieldName] = []
+
+
+class ListenEntry(BaseModel):
+    """One of `listen`; the short form is its address."""
+
+    model_config = _STRICT
+
+    address: Annotated[Target, PlainValidator(addresses.listen_target)]
+    tls: LaterOrNull = None
+    proxy_protocol: LaterOrFalse = None
+
+
+class BackendEntry(BaseModel):
+    """One of `backends`; the short form is its address."""
+
+    model_config = _STRICT
+
+    address: Annotated[Target, PlainValidator(addresses.backend_target)]
+    weight: Annotated[int, PlainValidator(quantities.whole(1, 65535))] = 1
+    backup: Annotated[None, PlainValidator(words.later(False))] = None
+    max_connections: LaterOrNull = None
+
+
+_POLICIES: Final = (
+    "round_robin",
+    "random",
+    "least_connections",
+    "p2c",
+    "peak_ewma",
+    "hash",
+    "ketama",
+    "maglev",
+)
+
+
+class UpstreamEntry(BaseModel):
+    """One of `upstreams`, or the inline `upstream` of a service."""
+
+    model_config = _STRICT
+
+    backends: list[Annotated[BackendEntry, _SHORT_FORM]]
+    policy: Annotated[
+        str, PlainValidator(words.later_choice(("round_robin",), _POLICIES))
+    ] = "round_robin"
+    hash_on: LaterOrNull = None
+    sticky: LaterOrNull = None
+    tls: LaterOrNull = None
+    proxy_protocol: LaterOrFalse = None
+    slow_start: Annotated[
+        None, PlainValidator(words.later(0, 0.0, "0ms", "0s", "0m", "0h", "0d"))
+    ] = None
+    health_check: LaterOrNull = None
+    outlier_detection: LaterOrNull = None
+    retry: LaterOrNull = None
+
+
+Network: TypeAlias = Annotated[
+    IPv4Network | IPv6Network | None, PlainValidator(addresses.trusted_network)
+]
+
+
+class ServiceEntry(BaseModel):
+    """One of `services`."""
+
+    model_config = _STRICT
+
+    name: Name | None = None
+    listen: list[Annotated[ListenEntry, _SHORT_FORM]]
+    trusted_proxies: list[Network] = []
+    framing: Annotated[
+        str, PlainValidator(words.later_choice(("h11",), ("native", "h11")))
+    ] = _SERVICE.framing
+    via: Annotated[bytes | None, PlainValidator(words.pseudonym)] = _SERVICE.via
+    underscores: Annotated[
+        str, PlainValidator(words.choice("drop", "reject", "pass"))
+    ] = _SERVICE.underscores
+    upgrades: list[Annotated[bytes, PlainValidator(words.protocol)]] = list(
+        _SERVICE.upgrades
+    )
+    proxy_status: Flag = _SERVICE.proxy_status
+    limits: Annotated[LimitsEntry, _NULL_IS_EMPTY] = LimitsEntry()
+    timeouts: Annotated[TimeoutsEntry, _NULL_IS_EMPTY] = TimeoutsEntry()
+    request_headers: Annotated[RequestRules, _NULL_IS_EMPTY] = RequestRules()
+    response_headers: Annotated[ResponseRules, _NULL_IS_EMPTY] = ResponseRules()
+    routes: Annotated[None, PlainValidator(words.later(None, []))] = None
+    upstream: Annotated[
+        Annotated[str, Tag(NAME)] | Annotated[UpstreamEntry, Tag(MAPPING)],
+        Discriminator(_branch),
+    ]
+
+
+def _access_log(value: object) -> None:
+    """Only the forms that say `off` work."""
+    chosen = value.get("format") if isinstance(value, dict) else value
+    if value is not None and chosen != "off":
+        words.later()(value)
+
+
+class File(BaseModel):
+    """The whole file."""
+
+    model_config = _STRICT
+
+    version: Annotated[int, PlainValidator(quantities.whole(1, 1))] = _CONFIG.version
+    runtime: Name = _CONFIG.runtime
+    threads: Annotated[int, PlainValidator(quantities.whole(0, 1024))] = _CONFIG.threads
+    daemon: Annotated[None, PlainValidator(words.later(False))] = None
+    pid_file: FilePath = _CONFIG.pid_file
+    error_log: FilePath = _CONFIG.error_log
+    upgrade_sock: FilePath = _CONFIG.upgrade_sock
+    upgrade_sock_mode: Later = None
+    upgrade_timeout: Later = None
+    upgrade_bake: Later = None
+    user: LaterOrNull = None
+    group: LaterOrNull = None
+    grace_period_seconds: Grace = _CONFIG.grace_period_seconds
+    graceful_shutdown_timeout_seconds: Grace = _CONFIG.graceful_shutdown_timeout_seconds
+    upstream_keepalive_pool_size: Count = _CONFIG.upstream_keepalive_pool_size
+    max_retries: Annotated[int, PlainValidator(quantities.whole(0, 1000))] = (
+        _CONFIG.max_retries
+    )
+    access_log: Annotated[None, PlainValidator(_access_log)] = None
+    metrics: LaterOrNull = None
+    services: list[ServiceEntry] = []
+    upstreams: Annotated[dict[Name, UpstreamEntry], _NULL_IS_EMPTY] = {}
+
+
+SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
+    ((), File),
+    (("services", "*"), ServiceEntry),
+    (("services", "*", "listen", "*"), ListenEntry),
+    (("services", "*", "limits"), LimitsEntry),
+    (("services", "*", "timeouts"), TimeoutsEntry),
+    (("services", "*", "request_headers"), RequestRules),
+    (("services", "*", "response_headers"), ResponseRules),
+    (("services", "*", "upstream"), UpstreamEntry),
+    (("services", "*", "upstream", "backends", "*"), BackendEntry),
+    (("upstreams", "*"), UpstreamEntry),
+    (("upstreams", "*", "backends", "*"), BackendEntry),
+)
+"""Where each model stands; `*` is any index or name."""
+
+
+def model_at(path: Path) -> type[BaseModel] | None:
+    """Find the model that describes the mapping at this path."""
+    for pattern, model in SHAPES:
+        if len(pattern) == len(path) and all(
+            want in ("*", part) for want, part in zip(pattern, path, strict=True)
+        ):
+            return model
+    return None

@@ -1,0 +1,198 @@
+"""Values of the file that are text: names, paths, choices, header fields.
+
+Like `quantities`: each function returns what a value of the tree stands for, or
+raises `ValueError` with a message that shows it and says what is expected.
+
+The fields that frame a message or belong to one connection (RFC 9110 7.6.1, RFC
+9112 6) are the balancer's own; a rule that edits them could split messages, so
+there is none.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from lbproto_cli.problems import nearest, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "NOT_YET",
+    "choice",
+    "field_name",
+    "field_value",
+    "later",
+    "later_choice",
+    "name",
+    "path",
+    "protocol",
+    "pseudonym",
+    "request_field",
+]
+
+NOT_YET: Final = "not supported yet"
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
+_PROTOCOL: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++(?:/[!-~]++)?+")
+_FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\U0010ffff]*+")
+
+_OWNED: Final = (
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+)
+
+MAX_NAME: Final = 64
+
+
+def name(value: object) -> str:
+    """Read the name of a service or an upstream.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    if isinstance(value, str) and value and value.isprintable():
+        if len(value) <= MAX_NAME:
+            return value
+        message = f"got {shown(value)}, expected at most {MAX_NAME} characters"
+        raise ValueError(message)
+    raise ValueError(f"got {shown(value)}, expected a name{_quoted(value)}")
+
+
+def path(value: object) -> str | None:
+    """Read a path of the file system, or null.
+
+    Raises:
+        ValueError: it is neither; the message says why.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) and value and "\0" not in value:
+        return value
+    raise ValueError(f"got {shown(value)}, expected a path or null{_quoted(value)}")
+
+
+def choice(*choices: str) -> Callable[[object], str]:
+    """Make a reader of one word out of several."""
+
+    def read(value: object) -> str:
+        if isinstance(value, str) and value in choices:
+            return value
+        expected = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
+        raise ValueError(f"got {shown(value)}, expected {expected}")
+
+    return read
+
+
+def later_choice(
+    now: tuple[str, ...], known: tuple[str, ...]
+) -> Callable[[object], str]:
+    """Make a reader of one word out of several, of which some work later."""
+
+    def read(value: object) -> str:
+        if isinstance(value, str) and value in now:
+            return value
+        expected = f"expected {' or '.join(now)}"
+        if isinstance(value, str) and value in known:
+            raise ValueError(f"{shown(value)} is {NOT_YET}, {expected}")
+        hint = nearest(value, now + known) if isinstance(value, str) else ""
+        raise ValueError(f"got {shown(value)}, {expected}{hint}")
+
+    return read
+
+
+def later(*off: object) -> Callable[[object], None]:
+    """Make a reader of a key that works later, and takes only `off` values now."""
+
+    def read(value: object) -> None:
+        if any(type(value) is type(other) and value == other for other in off):
+            return
+        scalar = not isinstance(value, dict | list)
+        raise ValueError(f"{shown(value)} is {NOT_YET}" if scalar else NOT_YET)
+
+    return read
+
+
+def pseudonym(value: object) -> bytes | None:
+    """Read our name in Via (RFC 9110 7.6.3), or null.
+
+    Raises:
+        ValueError: it is neither; the message says why.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) and _TOKEN.fullmatch(value):
+        return value.encode()
+    raise ValueError(f"got {shown(value)}, expected a token such as lb, or null")
+
+
+def protocol(value: object) -> bytes:
+    """Read a protocol for Upgrade (RFC 9110 7.8), or `*`.
+
+    Raises:
+        ValueError: it is neither, or h2c, which is never tunnelled.
+    """
+    if not isinstance(value, str) or _PROTOCOL.fullmatch(value) is None:
+        message = f"got {shown(value)}, expected a protocol such as websocket, or "
+        raise ValueError(message + '"*"')
+    # HTTP inside the tunnel would pass every check by.
+    if value.lower() == "h2c":
+        raise ValueError("got h2c, expected a protocol that may be tunnelled")
+    return value.lower().encode()
+
+
+def field_name(value: object) -> bytes:
+    """Read the name of a header field that rules may edit.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    if not isinstance(value, str) or _TOKEN.fullmatch(value) is None:
+        raise ValueError(f"got {shown(value)}, expected the name of a header field")
+    if value.lower() in _OWNED:
+        message = f"{value} is the balancer's own field, expected one that it does not"
+        raise ValueError(f"{message} manage itself")
+    return value.encode()
+
+
+def request_field(value: object) -> bytes:
+    """Read the name of a request field that may be added or removed.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    # Exactly one Host goes with every request (RFC 9112 3.2).
+    if isinstance(value, str) and value.lower() == "host":
+        raise ValueError(
+            f"{value} can be neither added nor removed, expected it in set"
+        )
+    return field_name(value)
+
+
+def field_value(value: object) -> bytes:
+    """Read the value of a header field; a plain whole number is text too.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    if type(value) is int:
+        return str(value).encode()
+    if not isinstance(value, str):
+        raise ValueError(f"got {shown(value)}, expected text{_quoted(value)}")
+    # RFC 9110 5.5: a CR or LF here would start another field.
+    if _FIELD_VALUE.fullmatch(value) is None:
+        message = f"got {shown(value)}, expected text without control characters"
+        raise ValueError(message)
+    return value.strip(" \t").encode()
+
+
+def _quoted(value: object) -> str:
+    number = isinstance(value, bool | int | float)
+    return f' (in quotes, "{shown(value)}", it is text)' if number else ""
