@@ -43,7 +43,6 @@ class H11ClientCodec:
         "_heard",
         "_kept",
         "_limits",
-        "_method",
         "_out",
         "_persistent",
         "_phase",
@@ -55,12 +54,10 @@ class H11ClientCodec:
     )
 
     def __init__(self, limits: CodecLimits) -> None:
-        # `body_size` is for requests; a response may be of any size.
-        self._limits = replace(limits, body_size=None)
+        self._limits = limits
         self._framer = Framer(h11.CLIENT, limits)
         self._stream = 1
-        self._method = b""  # of the request, once it was sent
-        self._reader = ResponseReader(limits, 1, b"")
+        self._reader: ResponseReader | None = None  # there is nothing to answer yet
         self._phase = Phase.HEAD
         self._out: list[bytes] = []
         self._kept = b""  # came behind a 101
@@ -88,9 +85,8 @@ class H11ClientCodec:
             self._framer.send(
                 h11.Request(method=event.method, target=event.target, headers=fields)
             )
-            self._method = event.method
             self._stream = event.stream
-            self._reader = ResponseReader(self._limits, self._stream, self._method)
+            self._reader = ResponseReader(self._limits, self._stream, event.method)
             self._out.append(write_request(event))
 
     def take_output(self) -> bytes:
@@ -110,10 +106,10 @@ class H11ClientCodec:
             return []
         if self._phase is Phase.FAILED:
             return []
-        if not self._method:
+        if self._reader is None:
             detail = "bytes before any request was sent"
             return [self._fail(ErrorCode.RESPONSE_INVALID, detail)]
-        return self._read(data)
+        return self._read(data, self._reader)
 
     def receive_eof(self) -> list[HttpEvent]:
         """Take the backend's end of stream: an `End`, or a `Reset` if cut short."""
@@ -155,13 +151,14 @@ class H11ClientCodec:
     @property
     def buffered(self) -> int:
         """How many received bytes are kept."""
-        return self._reader.buffered + self._framer.buffered + len(self._kept)
+        head = 0 if self._reader is None else self._reader.buffered
+        return head + self._framer.buffered + len(self._kept)
 
-    def _read(self, data: bytes) -> list[HttpEvent]:
+    def _read(self, data: bytes, reader: ResponseReader) -> list[HttpEvent]:
         events: list[HttpEvent] = []
         try:
             while self._phase is Phase.HEAD:
-                gated = self._reader.receive(data)
+                gated = reader.receive(data)
                 if gated is None:
                     return events
                 data = gated.rest
@@ -193,7 +190,8 @@ class H11ClientCodec:
         until_close = head.body.kind is BodyKind.STREAM and not gated.chunked
         decoder: Decoder = LengthDecoder(head.body.length)
         if gated.chunked:
-            decoder = ChunkedDecoder(self._limits)
+            # `body_size` is for requests; a response may be of any size.
+            decoder = ChunkedDecoder(replace(self._limits, body_size=None))
         elif until_close:
             decoder = UntilCloseDecoder()
         self._framer.head(gated.wire, decoder)
@@ -209,5 +207,5 @@ class H11ClientCodec:
 
     def _fail(self, code: ErrorCode, detail: str) -> Reset:
         self._phase = Phase.FAILED
-        self._reader = ResponseReader(self._limits, self._stream, self._method)
+        self._reader = None
         return Reset(self._stream, code, detail)

@@ -15,7 +15,6 @@ Such an error is ours (`LocalProtocolError`).
 
 from __future__ import annotations
 
-from dataclasses import replace
 
 import h11
 
@@ -54,6 +53,7 @@ class H11ServerCodec:
         "_head",
         "_kept",
         "_limits",
+        "_may_switch",
         "_out",
         "_phase",
         "_reader",
@@ -74,6 +74,7 @@ class H11ServerCodec:
         self._closing = False
         self._eof = False
         self._speaks_11 = False  # the client has, in its last head
+        self._may_switch = False  # the client has offered to
         self._switched = False
 
     def receive(self, data: bytes) -> list[HttpEvent]:
@@ -209,6 +210,7 @@ class H11ServerCodec:
             decoder = ChunkedDecoder(self._limits)
         self._framer.head(gated.wire, decoder)
         self._head = head
+        self._may_switch = bool(head.upgrade)
         self._phase = Phase.BODY
         self._speaks_11 = head.version is not Version.HTTP10
         # A proxy keeps no connection of 1.0 (RFC 9112 9.3).
@@ -217,8 +219,7 @@ class H11ServerCodec:
 
     def _keep(self, data: bytes) -> None:
         """Keep what follows the request, unless nobody will ever look at it."""
-        may_switch = self._head is not None and self._head.upgrade
-        if self._closing and not may_switch:
+        if self._closing and not self._may_switch:
             self._kept = b""  # RFC 9112 9.6: nothing counts after a close
         else:
             self._kept += data
@@ -245,22 +246,21 @@ class H11ServerCodec:
             self._switched = True
         mirror = h11.InformationalResponse(status_code=head.status, headers=[])
         self._framer.send(mirror)
-        head = replace(head, body=NO_BODY)
-        self._out.append(write_response(head, chunked=False, close=False))
+        self._out.append(write_response(head, NO_BODY, chunked=False, close=False))
 
     def _send_final(self, head: ResponseHead) -> None:
-        head = replace(head, body=self._framed(head))
-        streams = head.body.kind is BodyKind.STREAM
+        body = self._framed(head)
+        streams = body.kind is BodyKind.STREAM
         if streams and not self._speaks_11:
             self._closing = True  # the end of the connection is that of the content
-        framing = [] if streams else mirror_framing(head.body)
+        framing = [] if streams else mirror_framing(body)
         if self._closing:
             framing.append((b"connection", b"close"))
         self._framer.send(h11.Response(status_code=head.status, headers=framing))
         chunked = streams and self._speaks_11
-        self._out.append(write_response(head, chunked=chunked, close=self._closing))
-        if self._head is not None:
-            self._head = replace(self._head, upgrade=b"")  # refused
+        close = self._closing
+        self._out.append(write_response(head, body, chunked=chunked, close=close))
+        self._may_switch = False  # an offer that was made is refused
         self._keep(b"")
 
     def _framed(self, head: ResponseHead) -> BodyHint:

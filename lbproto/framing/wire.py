@@ -27,12 +27,15 @@ def write_request(head: RequestHead) -> bytes:
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, fields.wire())
 
 
-def write_response(head: ResponseHead, *, chunked: bool, close: bool) -> bytes:
+def write_response(
+    head: ResponseHead, body: BodyHint, *, chunked: bool, close: bool
+) -> bytes:
     """Write a response head in HTTP/1.1, our own version (RFC 9112 2.3).
 
+    `body` is how the content is framed, which depends on the request too.
     `chunked`: the content follows in chunks. `close`: the connection ends after it.
     """
-    fields = _framed(head.headers, head.body)
+    fields = _framed(head.headers, body)
     if head.status < 200 or head.status == 204:
         fields.remove_header(b"content-length")  # RFC 9110 8.6
     if chunked:
