@@ -15,7 +15,6 @@ Such an error is ours (`LocalProtocolError`).
 
 from __future__ import annotations
 
-
 import h11
 
 from lbproto.framing.body import ChunkedDecoder, Decoder, LengthDecoder

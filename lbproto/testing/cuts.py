@@ -6,6 +6,7 @@ no packets), so scenarios run whole, byte by byte, and at every single cut.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 __all__ = ["at", "bytewise", "segmentations", "two_way", "whole"]
@@ -25,7 +26,7 @@ def at(data: bytes, places: Sequence[int]) -> list[bytes]:
     """Cut at these places; the pieces are never empty."""
     edges = [0, *sorted({place for place in places if 0 < place < len(data)})]
     edges.append(len(data))
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [data[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 def two_way(data: bytes) -> Iterator[list[bytes]]:

@@ -24,29 +24,27 @@ import signal
 import socket
 import struct
 import traceback
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.effects import Level
 from lbproto.machine.events import (
     Connected,
     ConnectFailed,
-    Data,
     Drain,
-    Eof,
     Lost,
     Opened,
-    WriteBlocked,
-    WriteUnblocked,
 )
 from lbproto_runtimes.accept import Acceptor
-from lbproto_runtimes.dial import connect_error, describe
+from lbproto_runtimes.dial import connect_error, connected_socket, describe
+from lbproto_runtimes.link import Link
 from lbproto_runtimes.perform import Driver
+from lbproto_runtimes.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lbproto.machine.effects import Target
-    from lbproto.machine.events import Event, PeerInfo
+    from lbproto.machine.events import PeerInfo
     from lbproto.machine.values import ConnId
     from lbproto.proxy.gateway import Gateway
     from lbproto.proxy.site import Site
@@ -55,75 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncioRuntime", "Server", "UvloopRuntime", "serve"]
 
-HIGH_WATER: Final = 64 * 1024
-LOW_WATER: Final = 16 * 1024
 RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
-
-
-class Link(asyncio.Protocol):
-    """One connection, and the driver that its events go to."""
-
-    __slots__ = (
-        "_server",
-        "conn",
-        "dialling",
-        "news",
-        "owner",
-        "site",
-        "transport",
-    )
-
-    def __init__(
-        self, server: Server, conn: ConnId, owner: Driver, news: Event
-    ) -> None:
-        self._server = server
-        self.conn = conn
-        self.news: Event | None = news
-        """`Opened` or `Connected`, until the owner has heard it: it comes first."""
-        self.owner: Driver | None = owner
-        """None once we have closed the connection."""
-        self.transport: asyncio.Transport | None = None
-        self.dialling: asyncio.Task[None] | None = None
-        self.site: Site | None = None
-        """The service that a client connected to; None for a backend."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
-        if self.owner is None:  # closed while it was being opened
-            self.transport.abort()
-
-    def announce(self) -> None:
-        """Tell the owner that the connection is there, once."""
-        news, self.news = self.news, None
-        if news is not None and self.owner is not None:
-            self.owner.feed(news)
-
-    def data_received(self, data: bytes) -> None:
-        if self.news is not None:
-            self.announce()
-        if self.owner is not None:
-            self.owner.feed(Data(self.conn, data))
-
-    def eof_received(self) -> bool:
-        if self.news is not None:
-            self.announce()
-        if self.owner is not None:
-            self.owner.feed(Eof(self.conn))
-        return True  # the other direction stays open
-
-    def pause_writing(self) -> None:
-        if self.owner is not None:
-            self.owner.feed(WriteBlocked(self.conn))
-
-    def resume_writing(self) -> None:
-        if self.owner is not None:
-            self.owner.feed(WriteUnblocked(self.conn))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.news is not None:
-            self.announce()
-        self._server.lost(self, describe(exc))
 
 
 class Server:
@@ -171,6 +101,8 @@ class Server:
         self._draining = Drain(0.0, 0.0)
         for acceptor in self._acceptors:
             acceptor.finish()
+        # Before the idle connections are gone: it would close them by name.
+        self._housekeeping.feed(Drain(0.0, 0.0))
         for link in list(self._links.values()):
             self._abort(link)
         for link in list(self._clients):
@@ -255,7 +187,8 @@ class Server:
             if target.path:
                 await self._loop.create_unix_connection(lambda: link, target.path)
             else:
-                await self._dial_tcp(link, target)
+                sock = await connected_socket(self._loop, target)
+                await self._loop.create_connection(lambda: link, sock=sock)
         except OSError as error:
             owner, link.owner = link.owner, None
             self._links.pop(link.conn, None)
@@ -265,28 +198,6 @@ class Server:
             return
         link.dialling = None
         link.announce()
-
-    async def _dial_tcp(self, link: Link, target: Target) -> None:
-        """Try each address that the name has; the last error counts."""
-        found = await self._loop.getaddrinfo(
-            target.host, target.port, type=socket.SOCK_STREAM
-        )
-        failure: OSError = socket.gaierror(socket.EAI_NONAME, "no address")
-        for family, kind, proto, _, address in found:
-            sock = socket.socket(family, kind, proto)
-            try:
-                sock.setblocking(False)
-                await self._loop.sock_connect(sock, address)
-            except OSError as error:
-                sock.close()
-                failure = error
-                continue
-            except BaseException:
-                sock.close()
-                raise
-            await self._loop.create_connection(lambda: link, sock=sock)
-            return
-        raise failure
 
     def adopt(self, conn: ConnId, owner: Driver) -> bool:
         """Give an idle connection a new owner, unless it is dead; tell."""
@@ -442,34 +353,3 @@ class UvloopRuntime(AsyncioRuntime):
         import uvloop
 
         return uvloop.new_event_loop
-
-
-class Signals:
-    """What each signal means to a server."""
-
-    def __init__(self, server: Server, gateway: Gateway, logs: Logs) -> None:
-        self._server = server
-        self._config = gateway.config
-        self._logs = logs
-        self._terminating = False
-
-    def terminate(self) -> None:
-        """Stop gracefully; a second time, at once."""
-        if self._terminating:
-            self.interrupt()
-            return
-        self._terminating = True
-        self._logs.log(Level.INFO, "stopping gracefully", {"signal": "SIGTERM"})
-        config = self._config
-        self._server.drain(
-            config.grace_period_seconds, config.graceful_shutdown_timeout_seconds
-        )
-
-    def interrupt(self) -> None:
-        """Stop at once."""
-        self._logs.log(Level.INFO, "stopping at once", {})
-        self._server.stop()
-
-    def refuse(self, what: str) -> None:
-        """Go on serving after a signal whose work is not built yet."""
-        self._logs.log(Level.WARNING, f"{what} is not supported yet", {})

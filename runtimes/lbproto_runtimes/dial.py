@@ -1,14 +1,19 @@
-"""What a failed dial means: errors of the system, in the core's words."""
+"""Dialling, and what a failed dial means: errors of the system in the core's words."""
 
 from __future__ import annotations
 
 import errno
 import socket
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.events import ConnectError
 
-__all__ = ["connect_error", "describe"]
+if TYPE_CHECKING:
+    import asyncio
+
+    from lbproto.machine.effects import Target
+
+__all__ = ["connect_error", "connected_socket", "describe"]
 
 BY_ERRNO: Final = {
     errno.ECONNREFUSED: ConnectError.REFUSED,
@@ -36,3 +41,29 @@ def describe(error: BaseException | None) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) if error else "connection lost"
+
+
+async def connected_socket(
+    loop: asyncio.AbstractEventLoop, target: Target
+) -> socket.socket:
+    """Connect over TCP, trying each address that the name has.
+
+    Raises:
+        OSError: none can be reached; it is the error of the last.
+    """
+    found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    failure: OSError = socket.gaierror(socket.EAI_NONAME, "no address")
+    for family, kind, proto, _, address in found:
+        sock = socket.socket(family, kind, proto)
+        try:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:  # cancelled
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure

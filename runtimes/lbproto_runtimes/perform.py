@@ -111,8 +111,11 @@ class Driver:
     def feed(self, event: Event) -> None:
         """Tell the machine a fact and carry out what it orders."""
         self._queue.append(event)
-        if self._busy:
-            return
+        if not self._busy:
+            self._run()
+            self.rearm()
+
+    def _run(self) -> None:
         self._busy = True
         try:
             while self._queue:
@@ -124,7 +127,6 @@ class Driver:
             self._wires.crashed(self, error)
         finally:
             self._busy = False
-        self.rearm()
 
     def rearm(self) -> None:
         """Arm the timer if the deadline came nearer; a later one can wait."""
@@ -137,11 +139,15 @@ class Driver:
         """The armed time has come; the deadline may have moved on since."""
         self.armed_at = math.inf
         now = self._wires.clock()
+        if self.machine.deadline > now:
+            self.rearm()
+            return
+        self._queue.append(Wake())
+        self._run()
         if self.machine.deadline <= now:
-            self.feed(Wake())
-            if self.machine.deadline <= now:
-                stuck = LocalProtocolError(f"{self.machine!r} does not advance")
-                self._wires.crashed(self, stuck)
+            # Not armed again: it would be woken for ever.
+            stuck = LocalProtocolError(f"{self.machine!r} does not advance")
+            self._wires.crashed(self, stuck)
         else:
             self.rearm()
 
