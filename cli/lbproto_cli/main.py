@@ -25,6 +25,7 @@ from lbproto_cli.pid_file import pid_file
 from lbproto_cli.plan import DEMO_ADDRESS, Plan, Usage, plan, service_of_flags
 from lbproto_cli.problems import ConfigProblems
 from lbproto_runtimes import load
+from lbproto_runtimes.descriptors import raise_descriptor_limit
 from lbproto_runtimes.env import WallClockEnv
 from lbproto_runtimes.listen import BindError, Listener, bind, unlink
 from lbproto_runtimes.logs import Logs
@@ -114,6 +115,7 @@ def _demo(options: Options, decided: Plan) -> int:
 
 def _serve(decided: Plan, demo_lines: Sequence[str]) -> int:
     config = decided.config
+    raise_descriptor_limit()
     logs = Logs(config.error_log, decided.level)
     try:
         runtime = load(decided.runtime)

@@ -57,7 +57,9 @@ def whole(lowest: int, highest: int) -> Callable[[object], int]:
     def read(value: object) -> int:
         if type(value) is int and lowest <= value <= highest:
             return value
-        message = f"got {shown(value)}, expected a whole number of {lowest}-{highest}"
+        numbers = f"a whole number of {lowest}-{highest}"
+        expected = str(lowest) if lowest == highest else numbers
+        message = f"got {shown(value)}, expected {expected}"
         raise ValueError(message)
 
     return read

@@ -308,14 +308,15 @@ class ProxyConnection:
         else:
             self._resume = True
 
-    def cut(self, *, abort: bool) -> None:
+    def cut(self, now: float, *, abort: bool) -> None:
         """A response stays incomplete: close, so that the client can tell.
 
         `abort`: only a reset tells it, since nothing else ends the response.
         """
         self._exchange = None
         if not self.closed:
-            self._close(abort=abort or self.blocked)
+            # Nobody waits for a client that does not read, nor beyond the end.
+            self._close(abort=abort or self.blocked or now >= self._mercy)
 
     def _linger(self, now: float) -> None:
         if now >= self._mercy:

@@ -280,7 +280,7 @@ class Exchange:
         )
         self.out.append(Access(record))
         if step is Step.BROKEN:
-            client.cut(abort=self.answer.unframed)
+            client.cut(now, abort=self.answer.unframed)
         else:
             client.exchange_over(self, now)
 

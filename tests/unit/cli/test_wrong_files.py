@@ -152,8 +152,8 @@ SEEN_AND_EXPECTED = [
     ),
     ("<<: {threads: 1}\n", '1:1: "<<": unknown key, the nearest known one is version'),
     # Numbers and switches
-    ("version: 2\n", "1:10: version: got 2, expected a whole number of 1-1"),
-    ('version: "1"\n', '1:10: version: got "1", expected a whole number of 1-1'),
+    ("version: 2\n", "1:10: version: got 2, expected 1"),
+    ('version: "1"\n', '1:10: version: got "1", expected 1'),
     ("threads: 017\n", '1:10: threads: got "017", expected a whole number of 0-1024'),
     ("threads: 1.0\n", "1:10: threads: got 1.0, expected a whole number of 0-1024"),
     ("threads: -1\n", "1:10: threads: got -1, expected a whole number of 0-1024"),
