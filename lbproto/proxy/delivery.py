@@ -102,6 +102,7 @@ class Delivery:
     def _transmit(self, attempt: Attempt, now: float) -> None:
         attempt.transmit(self.request, self.held.take_unsent(), self._exchange.out)
         self._expect_response(now)
+        self._exchange.pace(now)  # there is room again for what the client sends
 
     def _expect_response(self, now: float) -> None:
         """Arm the backend's deadline for its response head, if it is its turn."""

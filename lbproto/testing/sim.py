@@ -271,7 +271,7 @@ class Sim:
                 owner = self._owners.get(conn)
                 if owner is not None:
                     self._perform(owner, owner.handle(event, self.now))
-                    if isinstance(event, Lost):
+                    if isinstance(event, Lost | ConnectFailed):
                         self._forget(conn)
         finally:
             self._running = False

@@ -98,6 +98,15 @@ def test_request_content_may_pause_but_not_stall() -> None:
     assert backend.connections[0].reset
 
 
+def test_content_that_waited_for_a_connection_may_not_stall_after_it() -> None:
+    sim = Sim(bare())
+    sim.backend("10.0.0.1:80")
+    client = sim.client()
+    client.send(BODY.replace(b"100", b"70000") + b"x" * 69_999)
+    sim.advance(60.1)
+    assert status(client) == 408
+
+
 def test_a_backend_that_does_not_answer_is_a_504() -> None:
     sim = Sim(bare())
     backend = sim.backend("10.0.0.1:80")
