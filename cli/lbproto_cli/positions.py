@@ -129,6 +129,7 @@ class _Builder:
     def __init__(self, document: Document, events: Iterator[yaml.Event]) -> None:
         self.document = document
         self.events = events
+        self.aside_depth = 0  # levels that add nothing to the path
 
     def build(self) -> None:
         next(self.events)  # the start of the stream
@@ -154,7 +155,7 @@ class _Builder:
             self.document.refuse(path, message)
         if isinstance(event, yaml.ScalarEvent):
             return self.scalar(event, path)
-        if len(path) >= MAX_DEPTH:
+        if len(path) + self.aside_depth >= MAX_DEPTH:
             message = f"nested too deeply, expected at most {MAX_DEPTH} levels"
             problem = Problem(self.document.source, _place(event), path, message)
             raise ConfigProblems([*self.document.problems, problem])
@@ -224,9 +225,11 @@ class _Builder:
         """Check a node that the tree has no room for, without its places."""
         document = Document(self.document.source)
         kept, self.document = self.document, document
+        self.aside_depth += 1
         try:
             self.node(event, path)
         finally:
+            self.aside_depth -= 1
             self.document = kept
         kept.problems += document.problems
 

@@ -16,15 +16,15 @@ behind it:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from lbproto.framing.messages import Body, End, HttpEvent, RequestHead, ResponseHead
-from lbproto.machine.values import value
 
 __all__ = ["ClientCodec", "CodecLimits", "ServerCodec"]
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class CodecLimits:
     """What a codec accepts of one message; sizes in bytes."""
 

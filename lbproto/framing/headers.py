@@ -22,12 +22,15 @@ __all__ = ["Headers", "field_line"]
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
 """A field name (RFC 9110 5.6.2)."""
 
+UNUSUAL: Final = re.compile(rb"[ \t]\r\n|:(?:\t| [ \t])")
+"""White space around a value other than one space before it, or what looks so."""
+
 FIELD_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+")
 """What may stand in a field value (RFC 9110 5.5)."""
 
 
 def field_line(name: bytes, value: bytes) -> bytes:
-    """Write one field line.
+    """Write one field line, without its CRLF.
 
     Raises:
         ValueError: the name is no token, or the value holds a control character.
@@ -36,7 +39,14 @@ def field_line(name: bytes, value: bytes) -> bytes:
         raise ValueError(f"field name {name[:64]!r} is not a token")
     if FIELD_VALUE.fullmatch(value) is None:
         raise ValueError(f"field value {value[:64]!r} holds a control character")
-    return name + b": " + value.strip(b" \t") + b"\r\n"
+    return name + b": " + value.strip(b" \t")
+
+
+def _canonical(line: bytes) -> bytes:
+    """Leave one space before the value, or none if there was none."""
+    name, _, value = line.partition(b":")
+    trimmed = value.strip(b" \t")
+    return line if value in (trimmed, b" " + trimmed) else name + b": " + trimmed
 
 
 class Headers:
@@ -57,28 +67,24 @@ class Headers:
         Raises:
             ValueError: as `field_line`.
         """
-        return cls(b"".join(field_line(name, value) for name, value in pairs))
+        return cls(b"".join(field_line(*pair) + b"\r\n" for pair in pairs))
 
     def _parse(self) -> None:
         raw, self._raw = self._raw, None
         if not raw:
             return
-        for line in raw[:-2].split(b"\r\n"):
-            name, _, value = line.partition(b":")
-            trimmed = value.strip(b" \t")
-            # One space before the value, or none, is how nearly every field is
-            # written; those bytes stay.
-            if value not in (trimmed, b" " + trimmed):
-                line = name + b": " + trimmed
-            self._lines.append(line + b"\r\n")
-            self._names.append(name.lower())
+        lines = raw[:-2].split(b"\r\n")
+        if UNUSUAL.search(raw) is not None:
+            lines = [_canonical(line) for line in lines]
+        self._lines = lines
+        self._names = [line[: line.index(b":")].lower() for line in lines]
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield lower-case names and trimmed values in order."""
         if self._raw is not None:
             self._parse()
         for name, line in zip(self._names, self._lines, strict=True):
-            yield name, line[len(name) + 1 : -2].strip(b" \t")
+            yield name, line[len(name) + 1 :].strip(b" \t")
 
     def names(self) -> Sequence[bytes]:
         """Return the lower-case names in order."""
@@ -91,7 +97,7 @@ class Headers:
         if self._raw is not None:
             self._parse()
         for name, line in zip(self._names, self._lines, strict=True):
-            yield line[: len(name)], line[len(name) + 1 : -2].strip(b" \t")
+            yield line[: len(name)], line[len(name) + 1 :].strip(b" \t")
 
     def __len__(self) -> int:
         if self._raw is not None:
@@ -120,7 +126,7 @@ class Headers:
         if name not in self._names:
             return None
         line = self._lines[self._names.index(name)]
-        return line[len(name) + 1 : -2].strip(b" \t")
+        return line[len(name) + 1 :].strip(b" \t")
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Return every value of a field, in order, by its lower-case name."""
@@ -190,4 +196,6 @@ class Headers:
         """Return the field lines, without the empty line that ends a head."""
         if self._raw is not None:
             self._parse()
-        return b"".join(self._lines)
+        if not self._lines:
+            return b""
+        return b"\r\n".join(self._lines) + b"\r\n"

@@ -45,8 +45,11 @@ class HeldContent:
             self.complete = True
 
     def take_unsent(self) -> Sequence[Body | End]:
-        """Return what the backend has not got yet, and count it as sent."""
-        unsent = self._pieces[self._unsent :]
+        """Return what the backend has not got yet, and count it as sent.
+
+        Content that piled up comes as one piece: in chunks it needs one size.
+        """
+        unsent = _joined(self._pieces[self._unsent :])
         self._unsent = len(self._pieces)
         if self._size > HELD_LIMIT or not self.intact:
             self.forget_sent()
@@ -74,3 +77,11 @@ class HeldContent:
     def overfull(self) -> bool:
         """What waits to be sent has reached the limit."""
         return self._unsent < len(self._pieces) and self._size >= HELD_LIMIT
+
+
+def _joined(pieces: list[Body | End]) -> list[Body | End]:
+    bodies = [piece for piece in pieces if isinstance(piece, Body)]
+    if len(bodies) < 2:
+        return pieces
+    whole = Body(bodies[0].stream, b"".join(body.data for body in bodies))
+    return [whole, *pieces[len(bodies) :]]

@@ -150,7 +150,8 @@ def _with_host(headers: Headers, authority: bytes) -> Headers:
     host = headers.get(b"host")
     if host is None:
         # The first field, as RFC 9110 7.2 asks.
-        return Headers(field_line(b"Host", authority) + headers.wire())
+        host_line = field_line(b"Host", authority) + b"\r\n"
+        return Headers(host_line + headers.wire())
     if host != authority:
         headers.insert_header(b"Host", authority)
     return headers

@@ -156,6 +156,8 @@ class Server:
         """A connection is gone, by its peer's doing or by ours."""
         owner, link.owner = link.owner, None
         self._links.pop(link.conn, None)
+        if link.cut_off is not None:
+            link.cut_off.cancel()
         if owner is not None:
             owner.feed(Lost(link.conn, detail))
         if link.site is not None:
@@ -189,7 +191,7 @@ class Server:
             else:
                 sock = await connected_socket(self._loop, target)
                 await self._loop.create_connection(lambda: link, sock=sock)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: no host name at all
             owner, link.owner = link.owner, None
             self._links.pop(link.conn, None)
             if owner is not None:
@@ -241,7 +243,7 @@ class Server:
             return
         transport.close()
         if transport.get_write_buffer_size():
-            self._loop.call_later(patience, self._abort, link)
+            link.cut_off = self._loop.call_later(patience, self._abort, link)
 
     def abort(self, conn: ConnId) -> None:
         """Drop what is queued and reset."""

@@ -29,9 +29,9 @@ BY_ERRNO: Final = {
 }
 
 
-def connect_error(error: OSError) -> ConnectError:
+def connect_error(error: OSError | UnicodeError) -> ConnectError:
     """Name the reason for which a dial failed."""
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror | UnicodeError):
         return ConnectError.DNS
     return BY_ERRNO.get(error.errno or 0, ConnectError.UNREACHABLE)
 

@@ -29,6 +29,7 @@ class Link(asyncio.Protocol):
     __slots__ = (
         "_server",
         "conn",
+        "cut_off",
         "dialling",
         "news",
         "owner",
@@ -47,6 +48,8 @@ class Link(asyncio.Protocol):
         """None once we have closed the connection."""
         self.transport: asyncio.Transport | None = None
         self.dialling: asyncio.Task[None] | None = None
+        self.cut_off: asyncio.TimerHandle | None = None
+        """Ends the wait for a peer that does not take what we said last."""
         self.site: Site | None = None
         """The service that a client connected to; None for a backend."""
 

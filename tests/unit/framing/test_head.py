@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproto.framing import head as gate
+from lbproto.framing import scanner
 from lbproto.framing.codec import CodecLimits
 from lbproto.framing.head import RequestReader, ResponseReader
 from lbproto.framing.messages import NO_BODY, STREAM, Version, length
@@ -336,7 +336,7 @@ class Counting(bytearray):
 
 
 def test_a_head_in_pieces_is_searched_once(monkeypatch):
-    monkeypatch.setattr(gate, "bytearray", Counting, raising=False)
+    monkeypatch.setattr(scanner, "bytearray", Counting, raising=False)
     wire = G + H + b"X: yyyyyyyyyyyyyyyyyyyyyy\r\n" * 90 + b"\r\n"
     Counting.searched = 0
     assert read(RequestReader(CodecLimits(), 1), cuts.bytewise(wire))[1] == wire

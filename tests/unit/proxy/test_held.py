@@ -10,7 +10,7 @@ def test_pieces_are_taken_once_and_in_order() -> None:
     held = HeldContent()
     held.add(Body(1, b"a"))
     held.add(Body(1, b"b"))
-    assert held.take_unsent() == [Body(1, b"a"), Body(1, b"b")]
+    assert held.take_unsent() == [Body(1, b"ab")]
     held.add(End(1))
     assert held.take_unsent() == [End(1)]
     assert held.take_unsent() == []

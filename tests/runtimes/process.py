@@ -1,0 +1,189 @@
+"""`lb` as its users run it: a process, a file, a log on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.runtimes.wire import PATIENCE, Message, Wire, dial
+
+ROOT = Path(__file__).parents[2]
+LISTENING = re.compile(r"listening service=(\S+) address=(\S+)")
+
+Settings = dict[str, Any]
+
+
+def settings(*backends: str | Settings, **keys: Any) -> Settings:
+    """A file with one service, `web`; keys of the service, or `top` for the rest."""
+    top: Settings = keys.pop("top", {})
+    service = {
+        "name": "web",
+        "listen": ["127.0.0.1:0"],
+        "upstream": {"backends": list(backends)},
+        **keys,
+    }
+    return {**top, "services": [service]}
+
+
+def environment() -> dict[str, str]:
+    roots = [str(ROOT), str(ROOT / "runtimes"), str(ROOT / "cli")]
+    found = {key: value for key, value in os.environ.items() if key != "LB_LOG"}
+    return {**found, "PYTHONPATH": os.pathsep.join(roots)}
+
+
+class Lb:
+    """A running balancer."""
+
+    def __init__(
+        self,
+        runtime: str,
+        conf: Path,
+        wanted: Settings,
+        *args: str,
+        preexec: Callable[[], None] | None = None,
+    ) -> None:
+        plain = json.loads(json.dumps(wanted))  # no object twice, so no YAML alias
+        conf.write_text(yaml.safe_dump(plain), "utf-8")
+        self.conf = conf
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "lbproto_cli"),
+                *("--runtime", runtime, "-c", str(conf), *args),
+            ],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            preexec_fn=preexec,
+        )
+        self.lines: list[str] = []
+        self.wires: list[Wire] = []
+        """Connections of the test; they are closed with the process."""
+        self.may_log_errors = False
+        """A traceback or an internal error in the log is what the test wants."""
+        self._changed = threading.Condition()
+        self._over = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        count = sum(len(service["listen"]) for service in wanted["services"])
+        self._listeners = count
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as stream:
+            for line in stream:
+                with self._changed:
+                    self.lines.append(line.decode("utf-8", "replace").rstrip("\n"))
+                    self._changed.notify_all()
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def wait_until(self, true: Callable[[], object]) -> None:
+        """Wait until something holds of the log.
+
+        Raises:
+            AssertionError: it never did.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: true() or self._over, PATIENCE)
+        assert true(), self.log
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+    def line(self, *words: str) -> str:
+        """Wait for a log line that has all these words, and return it."""
+
+        def found() -> list[str]:
+            return [line for line in self.lines if all(w in line for w in words)]
+
+        self.wait_until(found)
+        return found()[0]
+
+    def listening(self) -> list[tuple[str, str]]:
+        """Service and address of each listener, once all are there."""
+
+        def found() -> list[tuple[str, str]]:
+            return LISTENING.findall(self.log)
+
+        self.wait_until(lambda: len(found()) >= self._listeners)
+        return found()
+
+    def address(self, index: int = 0, service: str | None = None) -> str:
+        listeners = self.listening()
+        return [a for name, a in listeners if service in (None, name)][index]
+
+    def connect(self, index: int = 0, service: str | None = None) -> Wire:
+        self.wires.append(dial(self.address(index, service)))
+        return self.wires[-1]
+
+    def fetch(self, target: str = "/", service: str | None = None) -> Message:
+        """Ask once on a connection of its own."""
+        with self.connect(service=service) as wire:
+            return wire.ask(target)
+
+    def url(self, target: str = "/") -> str:
+        return f"http://{self.address()}{target}"
+
+    # -- the process ---------------------------------------------------------
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Wait for the end; return the exit status."""
+        status = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        return status
+
+    def peak_memory(self) -> int:
+        """The most bytes that were ever resident."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii")
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found
+        return int(found[1]) * 1024
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def finish(self) -> None:
+        """End the process, if the test has not, and check that it was well."""
+        for wire in self.wires:
+            wire.close()
+        if self.process.poll() is None:
+            self.signal(signal.SIGINT)
+        try:
+            status = self.wait()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+        if not self.may_log_errors:
+            assert "Traceback" not in self.log, self.log
+            assert "internal error" not in self.log, self.log
+            assert status == 0, self.log
+
+
+def curl(*args: str, stdin: bytes = b"") -> bytes:
+    """Run curl and return what it prints."""
+    command: Sequence[str] = ("curl", "-sS", "--max-time", "60", "--noproxy", "*")
+    done = subprocess.run(
+        [*command, *args], input=stdin, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
