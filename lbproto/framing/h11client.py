@@ -18,7 +18,7 @@ from lbproto.framing.body import (
     UntilCloseDecoder,
 )
 from lbproto.framing.codec import CodecLimits
-from lbproto.framing.h11framer import Framer, Phase, mirror_framing
+from lbproto.framing.h11framer import END, Framer, Phase, mirror_request
 from lbproto.framing.head import GatedResponse, ResponseReader
 from lbproto.framing.messages import (
     Body,
@@ -78,13 +78,11 @@ class H11ClientCodec:
         if isinstance(event, Body):
             self._out.append(self._framer.send(h11.Data(data=event.data)))
         elif isinstance(event, End):
-            self._out.append(self._framer.send(h11.EndOfMessage()))
+            self._out.append(self._framer.send(END))
             self._request_ended = True
         else:
-            fields = [(b"host", b"backend"), *mirror_framing(event.body)]
-            self._framer.send(
-                h11.Request(method=event.method, target=event.target, headers=fields)
-            )
+            body = event.body
+            self._framer.send(mirror_request(event.method, body.kind, body.length))
             self._stream = event.stream
             self._reader = ResponseReader(self._limits, self._stream, event.method)
             self._out.append(write_request(event))

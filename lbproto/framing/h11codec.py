@@ -21,7 +21,7 @@ from lbproto.framing.body import ChunkedDecoder, Decoder, LengthDecoder
 from lbproto.framing.codec import CodecLimits
 from lbproto.framing.grammar import content_length
 from lbproto.framing.h11client import H11ClientCodec
-from lbproto.framing.h11framer import Framer, Phase, mirror_framing
+from lbproto.framing.h11framer import END, Framer, Phase, mirror_response
 from lbproto.framing.head import GatedRequest, RequestReader
 from lbproto.framing.messages import (
     NO_BODY,
@@ -125,7 +125,7 @@ class H11ServerCodec:
         if isinstance(event, Body):
             self._out.append(self._framer.send(h11.Data(data=event.data)))
         elif isinstance(event, End):
-            self._out.append(self._framer.send(h11.EndOfMessage()))
+            self._out.append(self._framer.send(END))
         elif event.status < 200:
             self._send_interim(event)
         else:
@@ -252,12 +252,10 @@ class H11ServerCodec:
         streams = body.kind is BodyKind.STREAM
         if streams and not self._speaks_11:
             self._closing = True  # the end of the connection is that of the content
-        framing = [] if streams else mirror_framing(body)
-        if self._closing:
-            framing.append((b"connection", b"close"))
-        self._framer.send(h11.Response(status_code=head.status, headers=framing))
         chunked = streams and self._speaks_11
         close = self._closing
+        mirror = mirror_response(head.status, body.kind, body.length, close=close)
+        self._framer.send(mirror)
         self._out.append(write_response(head, body, chunked=chunked, close=close))
         self._may_switch = False  # an offer that was made is refused
         self._keep(b"")

@@ -92,6 +92,12 @@ class Headers:
             self._parse()
         return self._names
 
+    def any_name_has(self, part: bytes) -> bool:
+        """Tell whether some lower-case name contains these bytes."""
+        if self._raw is not None:
+            self._parse()
+        return part in b"\n".join(self._names)
+
     def raw_items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield names as they were written, and trimmed values, in order."""
         if self._raw is not None:

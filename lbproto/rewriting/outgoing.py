@@ -41,7 +41,7 @@ MOST_FORWARDS: Final = 999_999_999
 
 def has_underscore(head: RequestHead) -> bool:
     """Tell whether a field name holds `_`, which CGI takes for `-`."""
-    return any(b"_" in name for name, _ in head.headers)
+    return head.headers.any_name_has(b"_")
 
 
 def loops(head: RequestHead, via: bytes | None) -> bool:
@@ -133,9 +133,8 @@ def downstream_response(
 
 def _drop_underscores(headers: Headers) -> None:
     """Remove the fields that CGI could take for others."""
-    ambiguous = [name for name in headers.names() if b"_" in name]
-    if ambiguous:
-        headers.remove_all(ambiguous)
+    if headers.any_name_has(b"_"):
+        headers.remove_all([name for name in headers.names() if b"_" in name])
 
 
 def _own_authority(peer: PeerInfo) -> bytes:
