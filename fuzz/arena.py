@@ -16,7 +16,7 @@ from typing import Final
 import h11
 
 from lbproto.config import Backend, Config, Service, Upstream
-from lbproto.machine.effects import Connect, Target
+from lbproto.machine.effects import Target
 from lbproto.testing import cuts
 from lbproto.testing.sim import Endpoint, Sim
 
@@ -74,8 +74,8 @@ class Judge:
 
     def __init__(self, answer: Callable[[Endpoint], None] | None = None) -> None:
         """`answer` is called for each complete request; a 200 is the default."""
-        self.seen: list[tuple[bytes, bytes, list[tuple[bytes, bytes]], bytes]] = []
-        """Method, target, fields and content of each."""
+        self.seen: list[tuple[h11.Request, bytes]] = []
+        """Head and content of each."""
         self._answer = answer
         self._parsers: dict[int, h11.Connection] = {}
         self._head: h11.Request | None = None
@@ -111,8 +111,7 @@ class Judge:
         assert head is not None
         assert left == b"", f"bytes behind a request: {left[:64]!r}"
         check_request(head)
-        fields = [(bytes(name), bytes(text)) for name, text in head.headers]
-        self.seen.append((head.method, head.target, fields, self._body))
+        self.seen.append((head, self._body))
         if self._answer is None:
             end.send(OK)
         else:
@@ -135,13 +134,7 @@ def settle(sim: Sim) -> None:
     stats = sim.gateway.balancer.stats()
     assert stats.active == 0, "a lease is held"
     assert stats.idle == 0, "an idle connection outlives its time"
-    dialled = [effect.conn for _, effect in sim.log if isinstance(effect, Connect)]
-    left = [
-        end.conn
-        for end in sim.ends.values()
-        # A dial that failed was never a connection; nobody reads at its end.
-        if not (end.closed or (end.on_data is None and end.conn in dialled))
-    ]
+    left = [end.conn for end in sim.ends.values() if not end.closed]
     assert left == [], f"connections without a deadline: {left}"
     codes = [record.error for record in sim.access]
     assert "INTERNAL" not in codes, "our own bug"

@@ -38,7 +38,11 @@ def play(pieces: list[bytes]) -> tuple[object, ...]:
     settle(sim)
     finals = client_of(sim).received.count(b"HTTP/1.1 ")
     assert len(judge.seen) <= finals, "a request without a response"
-    return (*seen, judge.seen)
+    asked = [
+        (head.method, head.target, head.headers.raw_items(), body)
+        for head, body in judge.seen
+    ]
+    return (*seen, asked)
 
 
 def one_input(data: bytes) -> None:

@@ -8,7 +8,6 @@ source tree. Nothing of a runtime is imported before it is asked for.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast

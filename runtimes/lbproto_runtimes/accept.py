@@ -64,33 +64,22 @@ class Acceptor:
         self,
         loop: asyncio.AbstractEventLoop,
         listener: Listener,
+        site: Site,
         accepted: Callable[[socket.socket, Site, PeerInfo], None],
         logs: Logs,
     ) -> None:
         self._loop = loop
         self._listener = listener
         self._socket = listener.socket
+        self._site = site
         self._accepted = accepted
         self._logs = logs
-        self._site: Site | None = None
         self._watching = False
         self._finished = False
 
-    @property
-    def service(self) -> str:
-        """The name of the service that listens here."""
-        return self._listener.service.name
-
-    def start(self, site: Site) -> None:
-        """Begin to accept for a site."""
-        self._site = site
-        self.make_room()
-
-    def make_room(self) -> None:
-        """Watch the socket again, if the site has room for a client."""
-        if self._finished or self._watching or self._site is None:
-            return
-        if self._site.has_room:
+    def watch(self) -> None:
+        """Accept from now on, if the site has room for a client."""
+        if not self._finished and not self._watching and self._site.has_room:
             self._watching = True
             self._loop.add_reader(self._socket.fileno(), self._ready)
 
@@ -111,7 +100,7 @@ class Acceptor:
 
     def _ready(self) -> None:
         for _ in range(BURST):
-            if self._site is None or not self._site.has_room:
+            if not self._site.has_room:
                 self._pause()
                 return
             if not self._accept_one():
@@ -129,7 +118,7 @@ class Acceptor:
             self._logs.log(Level.ERROR, "cannot accept", {"detail": error.strerror})
             self._pause()
             if not self._finished:
-                self._loop.call_later(PAUSE, self.make_room)
+                self._loop.call_later(PAUSE, self.watch)
             return False
         sock.setblocking(False)
         try:
@@ -137,6 +126,5 @@ class Acceptor:
         except OSError:
             sock.close()
             return True
-        assert self._site is not None, "set before the socket is watched"
         self._accepted(sock, self._site, peer)
         return True

@@ -72,17 +72,22 @@ class Server:
         self._draining: Drain | None = None
         self._finished = asyncio.Event()
         self._acceptors = [
-            Acceptor(self._loop, listener, self.accepted, logs)
+            Acceptor(
+                self._loop,
+                listener,
+                gateway.sites[listener.service.name],
+                self.accepted,
+                logs,
+            )
             for listener in listeners
         ]
-        self._sites = gateway.sites
 
     # -- life ----------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to accept."""
         for acceptor in self._acceptors:
-            acceptor.start(self._sites[acceptor.service])
+            acceptor.watch()
 
     def drain(self, grace: float, timeout: float) -> None:
         """Stop accepting, let what is in flight end; `wait` returns after that."""
@@ -166,7 +171,7 @@ class Server:
                 link.site.closed()
                 self._disarm(driver)
             for acceptor in self._acceptors:
-                acceptor.make_room()
+                acceptor.watch()
             self._check_finished()
 
     # -- Wires ---------------------------------------------------------------
@@ -234,28 +239,32 @@ class Server:
 
     def close(self, conn: ConnId, patience: float) -> None:
         """Flush for at most `patience` seconds, then close."""
-        link = self._links.pop(conn)
-        link.owner = None
-        transport = link.transport
+        link = self._links[conn]
+        transport = self._let_go(link)
         if transport is None:
-            if link.dialling is not None:
-                link.dialling.cancel()
             return
         transport.close()
         if transport.get_write_buffer_size():
             link.cut_off = self._loop.call_later(patience, self._abort, link)
+
+    def _let_go(self, link: Link) -> asyncio.Transport | None:
+        """Tell its owner nothing more; return what is left to close.
+
+        A connection that is not open yet has nothing: it is not opened any more.
+        """
+        link.owner = None
+        self._links.pop(link.conn, None)
+        if link.transport is None and link.dialling is not None:
+            link.dialling.cancel()
+        return link.transport
 
     def abort(self, conn: ConnId) -> None:
         """Drop what is queued and reset."""
         self._abort(self._links[conn])
 
     def _abort(self, link: Link) -> None:
-        link.owner = None
-        self._links.pop(link.conn, None)
-        transport = link.transport
+        transport = self._let_go(link)
         if transport is None:
-            if link.dialling is not None:
-                link.dialling.cancel()
             return
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0:

@@ -7,10 +7,13 @@ memory bounded; and what it sends understood by a parser that is not ours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import h11
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.arena import Judge, client_of, settle
 from lbproto.config import Backend, Config, Service, Upstream
 from lbproto.machine.effects import Target
 from lbproto.testing import cuts
@@ -33,69 +36,29 @@ CONFIG = Config(
 )
 
 
-class Judge:
-    """A backend that takes requests with h11 and answers from a list."""
+def answering(answers: list[Meaning]) -> Callable[[Endpoint], None]:
+    """Answer requests from a list."""
+    left = list(answers)
 
-    def __init__(self, answers: list[Meaning] | None = None) -> None:
-        self.seen: list[tuple[h11.Request, bytes]] = []
-        self._answers = list(answers or [])
-        self._parsers: dict[int, h11.Connection] = {}
-        self._request: h11.Request | None = None
-        self._body = b""
-
-    def __call__(self, end: Endpoint, data: bytes) -> None:
-        parser = self._parsers.setdefault(end.conn, h11.Connection(h11.SERVER))
-        parser.receive_data(data)
-        while True:
-            event = parser.next_event()
-            if event is h11.NEED_DATA or event is h11.PAUSED:
-                return
-            if isinstance(event, h11.Request):
-                self._request, self._body = event, b""
-            elif isinstance(event, h11.Data):
-                self._body += event.data
-            elif isinstance(event, h11.EndOfMessage):
-                assert self._request is not None
-                self.seen.append((self._request, self._body))
-                assert parser.trailing_data[0] == b"", "one request at a time"
-                parser = self._parsers[end.conn] = h11.Connection(h11.SERVER)
-                self._answer(end)
-
-    def _answer(self, end: Endpoint) -> None:
-        if not self._answers:
-            end.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
-            return
-        answer = self._answers.pop(0)
-        end.send(answer.wire)
-        if answer.close:
+    def answer(end: Endpoint) -> None:
+        meaning = left.pop(0)
+        end.send(meaning.wire)
+        if meaning.close:
             end.close()
+
+    return answer
 
 
 def play(
     stream: list[bytes], answers: list[Meaning] | None = None
 ) -> tuple[Sim, Judge]:
     """Send reads of a client; return the simulator when all is quiet."""
-    sim, judge = Sim(CONFIG), Judge(answers)
+    sim, judge = Sim(CONFIG), Judge(answering(answers) if answers else None)
     sim.backend(ADDRESS, judge)
     client = sim.client()
     for piece in stream:
         client.send(piece, [piece])
     return sim, judge
-
-
-def client_end(sim: Sim) -> Endpoint:
-    return next(iter(sim.ends.values()))
-
-
-def settle(sim: Sim) -> None:
-    """Let every deadline pass; nothing may be left after that."""
-    sim.advance(100_000.0)
-    stats = sim.gateway.balancer.stats()
-    assert stats.active == 0, "a lease is held"
-    assert stats.idle == 0, "an idle connection outlives its time"
-    assert client_end(sim).closed, "a connection without a deadline"
-    for end in sim.ends.values():
-        assert end.closed, f"connection {end.conn} is left over"
 
 
 @given(st.data(), st.lists(requests(), min_size=1, max_size=3))
@@ -118,7 +81,7 @@ def test_requests_arrive_as_they_were_meant(
         ]
         assert len(framing) <= 1
         assert [name for name, _ in head.headers].count(b"host") == 1
-    assert not client_end(sim).closed
+    assert not client_of(sim).closed
     settle(sim)
 
 
@@ -128,7 +91,7 @@ def test_responses_arrive_as_they_were_meant(
 ) -> None:
     answers = [data.draw(responses(one.start[0])) for one in sent]
     sim, _ = play([one.wire for one in sent], answers)
-    wire = client_end(sim).received
+    wire = client_of(sim).received
     for one, answer in zip(sent, answers, strict=True):
         judge = h11.Connection(h11.CLIENT)
         judge.send(
@@ -170,7 +133,7 @@ def test_the_way_bytes_are_cut_does_not_matter(
     ends = []
     for sim in sims:
         sim.advance(5.0)
-        end = client_end(sim)
+        end = client_of(sim)
         ends.append((end.received, end.eof, end.closed))
     assert ends[0] == ends[1] == ends[2]
     for sim in sims:
@@ -230,7 +193,7 @@ def test_broken_streams_are_answered_and_nothing_unclear_goes_up(
     stream = data.draw(mutated(b"".join(one.wire for one in sent)))
     # The judge raises on whatever h11 does not take.
     sim, judge = play(list(data.draw(pieces(stream))))
-    statuses = client_end(sim).received.count(b"HTTP/1.1 ")
+    statuses = client_of(sim).received.count(b"HTTP/1.1 ")
     assert len(judge.seen) <= statuses
     settle(sim)
 
