@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fuzz.fuzz_events import CLIENT_WORDS, SERVER_WORDS, STEPS
 from fuzz.fuzz_response import ENDS, REQUESTS
+from lbproto.framing.proxy_protocol import Endpoint, encode_v1, encode_v2
 
 __all__ = ["main"]
 
@@ -135,6 +136,62 @@ def configs(_: list[Vector]) -> Iterator[tuple[str, bytes]]:
     yield "latin1", b"a: \xff\n"
 
 
+def proxy_headers(_: list[Vector]) -> Iterator[tuple[str, bytes]]:
+    """Yield PROXY headers, right and wrong, and what stands in their place."""
+    four, other = Endpoint("192.0.2.1", 56324), Endpoint("198.51.100.255", 443)
+    six, mapped = Endpoint("2001:db8::1", 65535), Endpoint("::ffff:192.0.2.1", 0)
+    pairs = {"tcp4": (four, other), "tcp6": (six, mapped), "mixed": (four, six)}
+    for name, pair in pairs.items():
+        yield f"v1-{name}", encode_v1(*pair) + b"GET / HTTP/1.1\r\n\r\n"
+        yield f"v2-{name}", encode_v2(*pair) + b"GET / HTTP/1.1\r\n\r\n"
+    yield "none", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    yield "tls", b"\x16\x03\x01\x00\xf8\x01\x00\x00\xf4\x03\x03"
+    yield "twice", encode_v1(four, other) + encode_v2(six, six)
+    for name, line in proxy_lines().items():
+        yield f"v1-{name}", b"PROXY " + line
+    for name, block in proxy_blocks(encode_v2(four, other)[16:]).items():
+        yield f"v2-{name}", encode_v2(None, None)[:12] + block
+
+
+def proxy_lines() -> dict[str, bytes]:
+    """Return what may follow `PROXY` in version 1."""
+    return {
+        "unknown": b"UNKNOWN\r\n",
+        "unknown-rest": b"UNKNOWN ::1 ::1 1 2\r\n",
+        "unknown-long": b"UNKNOWN ".ljust(99, b"f") + b"\r\n",
+        "unknown-lf": b"UNKNOWN a\n",
+        "tcp4-lf": b"TCP4 192.0.2.1 192.0.2.2 1 2\n",
+        "tcp4-cr": b"TCP4 192.0.2.1 192.0.2.2 1 2\rG",
+        "tcp4-zero": b"TCP4 192.0.2.1 192.0.2.02 1 2\r\n",
+        "tcp4-port": b"TCP4 192.0.2.1 192.0.2.2 65536 2\r\n",
+        "tcp4-spaces": b"TCP4 192.0.2.1  192.0.2.2 1 2\r\n",
+        "tcp6-zone": b"TCP6 fe80::1%lo fe80::2 1 2\r\n",
+        "tcp6-dotted": b"TCP6 1:2:3:4:5:6:7.8.9.10 64:ff9b::1.2.3.4 1 2\r\n",
+        "udp4": b"UDP4 192.0.2.1 192.0.2.2 1 2\r\n",
+    }
+
+
+def proxy_blocks(addresses: bytes) -> dict[str, bytes]:
+    """Return what may follow the signature in version 2; addresses are of IPv4."""
+    return {
+        "unspec": b"\x21\x00\x00\x00",
+        "local": b"\x20\x00\x00\x00",
+        "local-block": b"\x20\xff\x00\x05hello",
+        "unix": b"\x21\x31\x00\xd8" + bytes(216),
+        "udp4": b"\x21\x12\x00\x0c" + addresses,
+        "short": b"\x21\x11\x00\x0b" + addresses,
+        "huge": b"\x21\x11\xff\xff" + addresses,
+        "alpn": b"\x21\x11\x00\x11" + addresses + b"\x01\0\x02h2",
+        "noops": b"\x21\x11\x00\x13" + addresses + b"\x04\0\0\x04\0\x01\0",
+        "past": b"\x21\x11\x00\x11" + addresses + b"\x01\0\x03h2",
+        "stub": b"\x21\x11\x00\x0e" + addresses + b"\x01\0",
+        "crc": b"\x20\x00\x00\x07\x03\x00\x04\xa9\xb8~\x8f",
+        "crc-right": b"\x21\x11\x00\x16\x7f\0\0\x01\x7f\0\0\x01\xd6\xa8\xd8\xaf"
+        b"\x03\x00\x04 \x94b\xfd\x05\x00\x00",
+        "crc-wrong": b"\x21\x11\x00\x13" + addresses + b"\x03\0\x04abcd",
+    }
+
+
 def write(target: str, found: Iterator[tuple[str, bytes]]) -> int:
     """Write the seeds of a target, evenly chosen if there are too many."""
     folder = SEEDS / target
@@ -160,6 +217,7 @@ def main() -> None:
         "response": responses,
         "events": events,
         "config": configs,
+        "proxy_protocol": proxy_headers,
     }
     for target, maker in makers.items():
         print(f"{target}: {write(target, maker(vectors))} seeds")

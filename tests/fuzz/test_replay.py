@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import fuzz_config, fuzz_events, fuzz_request, fuzz_response
+from fuzz import (
+    fuzz_config,
+    fuzz_events,
+    fuzz_proxy_protocol,
+    fuzz_request,
+    fuzz_response,
+)
 
 FUZZ = Path(__file__).parents[2] / "fuzz"
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -15,6 +21,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "response": fuzz_response.one_input,
     "events": fuzz_events.one_input,
     "config": fuzz_config.one_input,
+    "proxy_protocol": fuzz_proxy_protocol.one_input,
 }
 
 
