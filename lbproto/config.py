@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from lbproto.machine.effects import Target
+from lbproto.machine.tls import ClientTls, ServerTls
 
 __all__ = [
     "Backend",
     "Config",
     "HeaderRules",
     "Limits",
+    "Listen",
     "Service",
+    "Template",
     "Timeouts",
     "Upstream",
+    "Variable",
 ]
 
 
@@ -53,6 +58,34 @@ class Timeouts:
     response_body: float = 60.0
     upstream_keepalive: float = 60.0
     tunnel: float = 3600.0
+    proxy_protocol: float = 5.0
+    tls_handshake: float = 5.0
+
+
+class Variable(Enum):
+    """A fact about a request that a header rule may repeat, by nginx's name for it."""
+
+    CLIENT_SUBJECT = "ssl_client_s_dn"
+    """The subject of the client's certificate; empty unless it was verified."""
+    CLIENT_VERIFIED = "ssl_client_verify"
+    """SUCCESS with a verified certificate of the client, NONE without one."""
+    SERVER_NAME = "ssl_server_name"
+    """The name that the client asked for in its handshake (SNI)."""
+    TLS_VERSION = "ssl_protocol"
+    CLIENT_ADDRESS = "remote_addr"
+    CLIENT_PORT = "remote_port"
+    """Empty for a client of a Unix-domain socket."""
+    SCHEME = "scheme"
+    """http or https: what the client speaks to us."""
+    HOST = "host"
+    """Whom the client asked for, in lower case, without a port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A field value that is put together for each request."""
+
+    parts: tuple[bytes | Variable, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +94,20 @@ class HeaderRules:
 
     remove: tuple[bytes, ...] = ()
     """Lower-case names."""
-    set: tuple[tuple[bytes, bytes], ...] = ()
-    add: tuple[tuple[bytes, bytes], ...] = ()
+    set: tuple[tuple[bytes, bytes | Template], ...] = ()
+    """A template that comes out empty removes the field."""
+    add: tuple[tuple[bytes, bytes | Template], ...] = ()
+    """A template that comes out empty adds nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """An address that a service listens on, and what clients must say there first."""
+
+    target: Target
+    tls: ServerTls | None = None
+    proxy_protocol: bool = False
+    """A PROXY header of a trusted proxy opens each connection, before TLS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +116,7 @@ class Service:
 
     name: str
     upstream: str
-    listen: tuple[Target, ...] = ()
+    listen: tuple[Listen, ...] = ()
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     trust_unix: bool = False
     """Clients of a Unix-domain socket are trusted proxies."""
@@ -102,6 +147,9 @@ class Upstream:
     name: str
     backends: tuple[Backend, ...]
     policy: Literal["round_robin"] = "round_robin"
+    tls: ClientTls | None = None
+    proxy_protocol: Literal["v1", "v2"] | None = None
+    """The PROXY header that opens each connection to a backend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

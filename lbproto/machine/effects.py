@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import TypeAlias
 
+from lbproto.machine.tls import ClientTls, ServerTls
 from lbproto.machine.values import ConnId, value
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Park",
     "Send",
     "SetReading",
+    "StartTls",
     "Target",
 ]
 
@@ -46,6 +48,8 @@ class Target:
     host: str
     port: int
     path: str = ""
+    tls: ClientTls | None = None
+    """TLS to speak once connected; None: none."""
 
     def __str__(self) -> str:
         if self.path:
@@ -84,10 +88,15 @@ class AccessRecord:
 
 @value
 class Connect:
-    """Dial; answer with `Connected` or `ConnectFailed`, unless closed first."""
+    """Dial; answer with `Connected` or `ConnectFailed`, unless closed first.
+
+    If the target says so, the answer comes after the TLS handshake.
+    """
 
     conn: ConnId
     target: Target
+    preface: bytes = b""
+    """The first bytes on the wire, before TLS."""
 
 
 @value
@@ -102,6 +111,16 @@ class Park:
     """Give this connection to the idle set; I am done with it."""
 
     conn: ConnId
+
+
+@value
+class StartTls:
+    """Begin the server's side of a TLS handshake; answer with `Secured` or `Lost`."""
+
+    conn: ConnId
+    tls: ServerTls
+    early: bytes = b""
+    """The first bytes of the handshake, which had arrived already."""
 
 
 @value
@@ -156,5 +175,14 @@ class Access:
 
 
 Effect: TypeAlias = (
-    Connect | Adopt | Park | Send | HalfClose | Close | SetReading | Log | Access
+    Connect
+    | StartTls
+    | Adopt
+    | Park
+    | Send
+    | HalfClose
+    | Close
+    | SetReading
+    | Log
+    | Access
 )

@@ -23,6 +23,7 @@ __all__ = [
     "Lost",
     "Opened",
     "PeerInfo",
+    "Secured",
     "TlsInfo",
     "Wake",
     "WriteBlocked",
@@ -51,7 +52,8 @@ class TlsInfo:
     sni: str
     version: str
     peer_cert: str
-    """The verified subject of the peer's certificate; empty without one."""
+    """The verified subject of the peer's certificate (RFC 4514, printable ASCII);
+    empty without one."""
 
 
 @value
@@ -68,10 +70,22 @@ class PeerInfo:
 
 @value
 class Opened:
-    """A client connection was accepted (its TLS handshake is over)."""
+    """A client connection was accepted; nothing was read from it yet."""
 
     conn: ConnId
     peer: PeerInfo
+
+
+@value
+class Secured:
+    """The answer to `StartTls` when the handshake succeeded.
+
+    From here on `Data` and `Send` are what TLS carries, and `Eof` is the peer's
+    close_notify; a stream that ends without one is `Lost`.
+    """
+
+    conn: ConnId
+    tls: TlsInfo
 
 
 @value
@@ -151,6 +165,7 @@ class Drain:
 
 Event: TypeAlias = (
     Opened
+    | Secured
     | Connected
     | ConnectFailed
     | Data

@@ -40,6 +40,8 @@ class Timer(IntEnum):
     """Nothing passes through an upgraded connection."""
     LINGER = 9
     """A refused request is read to its end (RFC 9112 9.6)."""
+    ENTRANCE = 10
+    """The PROXY header, or the TLS handshake, is incomplete."""
 
 
 class TimerTable:

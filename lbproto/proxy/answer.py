@@ -150,8 +150,9 @@ class Answer:
 
     def _write_head(self, head: ResponseHead, date: bytes) -> None:
         exchange = self._exchange
-        service = exchange.site.service
-        out = downstream_response(head, service, date, exchange.stream)
+        request, peer = exchange.head, exchange.client.peer
+        assert request is not None, "a backend answers what was asked"
+        out = downstream_response(head, request, peer, exchange.site.service, date)
         exchange.client.codec.send(out)
 
     def _switch(self, head: ResponseHead, attempt: Attempt, now: float) -> None:

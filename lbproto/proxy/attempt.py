@@ -20,7 +20,9 @@ from lbproto.machine.effects import (
     Send,
     SetReading,
 )
+from lbproto.machine.events import PeerInfo
 from lbproto.machine.values import ConnId
+from lbproto.proxy.preface import proxy_header
 from lbproto.proxy.site import Site
 from lbproto.selection.balancer import Lease, Outcome
 
@@ -33,6 +35,7 @@ class Attempt:
     __slots__ = (
         "_codec",
         "_open",
+        "_preface",
         "_reading",
         "_site",
         "answered",
@@ -44,9 +47,17 @@ class Attempt:
     )
 
     def __init__(
-        self, site: Site, lease: Lease, out: list[Effect], *, fresh: bool
+        self,
+        site: Site,
+        lease: Lease,
+        peer: PeerInfo,
+        out: list[Effect],
+        *,
+        fresh: bool,
     ) -> None:
         """Take an idle connection, or dial when there is none or `fresh` asks."""
+        version = lease.proxy_protocol
+        self._preface = b"" if version is None else proxy_header(version, peer)
         self._site = site
         self._codec: ClientCodec = site.client_codec()
         self._open = True
@@ -56,7 +67,7 @@ class Attempt:
         """A byte of a response has come."""
         self.blocked = False
         """The backend does not keep up with the request."""
-        idle = None if fresh else site.balancer.checkout(lease.backend)
+        idle = None if fresh else site.balancer.checkout(lease, self._preface)
         self.reused = idle is not None
         self.connected = self.reused
         if idle is not None:
@@ -64,7 +75,7 @@ class Attempt:
             out.append(Adopt(idle))
         else:
             self.conn = site.balancer.mint()
-            out.append(Connect(self.conn, lease.target))
+            out.append(Connect(self.conn, lease.target, self._preface))
 
     def transmit(
         self,
@@ -125,12 +136,8 @@ class Attempt:
         if not self._reading:
             out.append(SetReading(self.conn, True))
         expires = now + self._site.service.timeouts.upstream_keepalive
-        evicted = balancer.park(self.lease.backend, self.conn, expires)
-        if self.conn in evicted:
-            out.append(Close(self.conn))
-            return
-        out.append(Park(self.conn))
-        out.extend(Close(conn) for conn in evicted)
+        kept = balancer.park(self.lease, self.conn, expires, self._preface)
+        out.append(Park(self.conn) if kept else Close(self.conn))
 
     def drop(self, out: list[Effect]) -> None:
         """Close the connection, keep the lease: the request goes out again."""

@@ -2,21 +2,19 @@
 
 `ProxyConnection` is the machine that a runtime drives: it owns the client's
 codec, at most one exchange at a time (HTTP/1; the next request waits in the
-codec), the deadlines between requests, the way a connection ends, and the
-decision who may read while who is blocked. What happens within a request is the
-exchange's.
+codec), the deadlines between requests, the way a connection ends, and who may
+read while who is blocked. What comes before HTTP is the entrance's, what happens
+within a request the exchange's.
 
 How a connection ends:
 
 * *close*: everything was said; flush, then close;
 * *linger*: a response went out while the client may still be sending. Closing at
-  once could make the kernel reset the connection and take the response from the
-  client, so we say FIN, read and drop what comes, and close after a while (RFC
-  9112 9.6);
+  once could make the kernel take the response from the client, so we say FIN, read
+  and drop what comes, and close after a while (RFC 9112 9.6);
 * *cut*: a response stays incomplete, and must look so.
 
-Back-pressure is decided in one place, `_settle`, after every event: a side is
-read while the other one keeps up. `SetReading` goes out only when that changes.
+Back-pressure is decided in one place, `_settle`, after every event.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ import math
 from collections.abc import Mapping
 from typing import Final, TypeAlias, assert_never
 
-from lbproto.config import Timeouts
+from lbproto.config import Listen, Timeouts
 from lbproto.framing.messages import HttpEvent
 from lbproto.machine.effects import (
     Close,
@@ -47,12 +45,14 @@ from lbproto.machine.events import (
     Lost,
     Opened,
     PeerInfo,
+    Secured,
     Wake,
     WriteBlocked,
     WriteUnblocked,
 )
 from lbproto.machine.timers import Timer, TimerTable
 from lbproto.machine.values import ConnId
+from lbproto.proxy.entrance import Entrance
 from lbproto.proxy.exchange import Exchange
 from lbproto.proxy.site import Site
 
@@ -72,6 +72,7 @@ class ProxyConnection:
     """A client connection and what it asks for; a `Machine`."""
 
     __slots__ = (
+        "_entrance",
         "_exchange",
         "_known",
         "_lingering",
@@ -79,7 +80,6 @@ class ProxyConnection:
         "_reading",
         "_resume",
         "_stream",
-        "_timers",
         "blocked",
         "closed",
         "codec",
@@ -87,20 +87,22 @@ class ProxyConnection:
         "out",
         "peer",
         "site",
+        "timers",
     )
 
-    def __init__(self, conn: ConnId, site: Site) -> None:
+    def __init__(self, conn: ConnId, site: Site, listen: Listen | None = None) -> None:
+        """Expect `Opened` first; `listen` says what the client owes before HTTP."""
         self.conn = conn
         self.site = site
         self.codec = site.server_codec()
         self.peer = NOBODY
-        self.out: list[Effect] = []
-        """Effects of the event at hand; the exchange adds to it."""
+        self.out: list[Effect] = []  # of the event at hand; others add to it
         self.blocked = False
         """The client does not read what we send."""
         self.closed = False
         """We have closed the connection, or it was lost."""
-        self._timers = TimerTable()
+        self.timers = TimerTable()
+        self._entrance: Entrance | None = Entrance(self, listen)
         self._exchange: Exchange | None = None
         self._known = conn
         self._lingering = False
@@ -112,15 +114,14 @@ class ProxyConnection:
     @property
     def deadline(self) -> float:
         """When to feed `Wake`; infinite when nothing is armed."""
-        if self._exchange is None:
-            return self._timers.next
-        return min(self._timers.next, self._exchange.timers.next)
+        exchange, at = self._exchange, self.timers.next
+        return at if exchange is None else min(at, exchange.timers.next)
 
     @property
     def buffered(self) -> int:
         """How many received bytes the core keeps for this connection."""
-        kept = self.codec.buffered
-        return kept if self._exchange is None else kept + self._exchange.buffered
+        working = self._entrance or self._exchange
+        return self.codec.buffered + (working.buffered if working is not None else 0)
 
     @property
     def paused(self) -> bool:
@@ -133,29 +134,33 @@ class ProxyConnection:
         Raises:
             LocalProtocolError: the runtime broke its contract.
         """
-        self.out = []
         match event:
             case Data(conn, data) if conn == self.conn:
                 self._client_data(data, now)
             case Opened(_, peer):
                 self.peer = peer
-                self._timers.set(Timer.HEAD, now + self._timeouts.request_header)
+                assert self._entrance is not None, "a connection opens once"
+                self._entrance.opened(now)
             case Wake():
                 self._wake(now)
             case Drain(grace, timeout):
                 self._drain(grace, timeout, now)
             case Eof(conn) if conn == self.conn:
                 self._client_eof(now)
-            case Lost(conn) if conn == self.conn:
-                self._client_lost(now)
+            case Lost(conn, detail) if conn == self.conn:
+                self._client_lost(detail, now)
             case WriteBlocked(conn) | WriteUnblocked(conn) if conn == self.conn:
                 self._client_blocked(isinstance(event, WriteBlocked), now)
+            case Secured(_, tls):
+                if self._entrance is not None and not self.closed:
+                    self._entrance.secured(tls, now)
             case _:
                 self._of_backend(event, now)
         while self._resume:
             self._next_request(now)
         self._settle()
-        return self.out
+        effects, self.out = self.out, []  # an idle connection keeps none
+        return effects
 
     def _of_backend(self, event: BackendEvent, now: float) -> None:
         """Hand an event to the exchange that uses its connection now."""
@@ -190,12 +195,15 @@ class ProxyConnection:
     def _client_data(self, data: bytes, now: float) -> None:
         if self.closed or self._lingering:
             return
+        if self._entrance is not None:
+            self._entrance.data(data, now)
+            return
         if self._exchange is not None and self._exchange.tunnelling:
             self._exchange.on_client_data(data, now)
             return
         if self._exchange is None and self.codec.idle:
-            self._timers.clear(Timer.KEEPALIVE)
-            self._timers.set(Timer.HEAD, now + self._timeouts.request_header)
+            self.timers.clear(Timer.KEEPALIVE)
+            self.timers.set(Timer.HEAD, now + self._timeouts.request_header)
         self._requests(self.codec.receive(data), now)
 
     def _requests(self, events: list[HttpEvent], now: float) -> None:
@@ -209,7 +217,7 @@ class ProxyConnection:
             self._exchange.on_http(event, now)
 
     def _new_exchange(self, stream: int, now: float) -> Exchange:
-        self._timers.clear(Timer.HEAD, Timer.KEEPALIVE)
+        self.timers.clear(Timer.HEAD, Timer.KEEPALIVE)
         self._stream = stream
         return Exchange(stream, self, now)
 
@@ -219,12 +227,15 @@ class ProxyConnection:
         self._requests(self.codec.resume(), now)
         if self._exchange is None and not self.closed and not self._lingering:
             if self.codec.idle:
-                self._timers.set(Timer.KEEPALIVE, now + self._timeouts.keepalive)
+                self.timers.set(Timer.KEEPALIVE, now + self._timeouts.keepalive)
             else:
-                self._timers.set(Timer.HEAD, now + self._timeouts.request_header)
+                self.timers.set(Timer.HEAD, now + self._timeouts.request_header)
 
     def _client_eof(self, now: float) -> None:
         if self.closed:
+            return
+        if self._entrance is not None:
+            self._entrance.ended()
             return
         if self._exchange is not None and self._exchange.tunnelling:
             self._exchange.on_client_eof(now)
@@ -233,31 +244,33 @@ class ProxyConnection:
         if self._exchange is not None:
             self._exchange.on_client_eof(now)
         elif not self.closed:
-            self._close()
+            self.close()
 
-    def _client_lost(self, now: float) -> None:
+    def _client_lost(self, detail: str, now: float) -> None:
         if self.closed:
             return
         self.closed = True
+        if self._entrance is not None:
+            self._entrance.lost(detail)
         if self._exchange is not None:
             self._exchange.on_client_lost(now)
-        self._timers.clear_all()
+        self.timers.clear_all()
 
     def _client_blocked(self, blocked: bool, now: float) -> None:
         if self.closed:
             return
         self.blocked = blocked
         if blocked:
-            self._timers.set(Timer.SEND, now + self._timeouts.send)
+            self.timers.set(Timer.SEND, now + self._timeouts.send)
         else:
-            self._timers.clear(Timer.SEND)
+            self.timers.clear(Timer.SEND)
         if self._exchange is not None:
             self._exchange.answer.expect_more(now)
 
     # -- time ----------------------------------------------------------------
 
     def _wake(self, now: float) -> None:
-        while (timer := self._timers.due(now)) is not None:
+        while (timer := self.timers.due(now)) is not None:
             self._on_timer(timer, now)
         while (exchange := self._exchange) is not None:
             timer = exchange.timers.due(now)
@@ -274,8 +287,10 @@ class ProxyConnection:
             self._abort(ErrorCode.CLIENT_STALLED, "the client does not read", now)
         elif timer is Timer.DRAIN:
             self._drain_on(now)
+        elif timer is Timer.ENTRANCE and self._entrance is not None:
+            self._entrance.timed_out()
         else:  # HEAD without a byte, KEEPALIVE, LINGER
-            self._close()
+            self.close()
 
     def _drain(self, grace: float, timeout: float, now: float) -> None:
         if self.closed:
@@ -283,18 +298,18 @@ class ProxyConnection:
         self.codec.go_away()
         self._mercy = now + grace + timeout
         if grace > 0:
-            self._timers.set(Timer.DRAIN, now + grace)
+            self.timers.set(Timer.DRAIN, now + grace)
         else:
             self._drain_on(now)
 
     def _drain_on(self, now: float) -> None:
         """The grace is over: idle connections close, others have until `_mercy`."""
         if self._exchange is None and self.codec.idle and not self._lingering:
-            self._close()
+            self.close()
         elif now >= self._mercy:
             self._abort(ErrorCode.DRAINED, "the time for a graceful stop is over", now)
         else:
-            self._timers.set(Timer.DRAIN, self._mercy)
+            self.timers.set(Timer.DRAIN, self._mercy)
 
     # -- how it ends ---------------------------------------------------------
 
@@ -302,7 +317,7 @@ class ProxyConnection:
         """A response is complete, or a tunnel has ended; its effects are out."""
         self._exchange = None
         if exchange.tunnelled or (self.codec.closing and exchange.request_complete):
-            self._close()
+            self.close()
         elif self.codec.closing:
             self._linger(now)
         else:
@@ -316,29 +331,38 @@ class ProxyConnection:
         self._exchange = None
         if not self.closed:
             # Nobody waits for a client that does not read, nor beyond the end.
-            self._close(abort=abort or self.blocked or now >= self._mercy)
+            self.close(abort=abort or self.blocked or now >= self._mercy)
 
     def _linger(self, now: float) -> None:
         if now >= self._mercy:
-            self._close()
+            self.close()
             return
         self._lingering = True
-        self._timers.clear_all()
-        self._timers.set(Timer.LINGER, min(now + LINGER_SECONDS, self._mercy))
+        self.timers.clear_all()
+        self.timers.set(Timer.LINGER, min(now + LINGER_SECONDS, self._mercy))
         self.out.append(HalfClose(self.conn))
 
-    def _close(self, *, abort: bool = False) -> None:
+    def close(self, *, abort: bool = False) -> None:
+        """Flush and close; `abort`: reset."""
         self.closed = True
-        self._timers.clear_all()
+        self.timers.clear_all()
         self.out.append(Close(self.conn, abort, self._timeouts.send))
 
     def _abort(self, code: ErrorCode, detail: str, now: float) -> None:
-        if self._exchange is not None:
-            self._exchange.fail(code, detail, now)
+        if self._exchange is None:
+            self.close(abort=True)
         else:
-            self._close(abort=True)
+            self._exchange.fail(code, detail, now)
 
-    # -- what exchanges use --------------------------------------------------
+    # -- what the entrance and exchanges use ---------------------------------
+
+    def admit(self, early: bytes, now: float) -> None:
+        """Expect HTTP from now on, of which some bytes may have come."""
+        self._entrance = None
+        self.timers.clear(Timer.ENTRANCE)
+        self.timers.set(Timer.HEAD, now + self._timeouts.request_header)
+        if early:
+            self._client_data(early, now)
 
     def own(self, conn: ConnId) -> None:
         """Take note of a backend connection, so that late events are known."""
@@ -352,8 +376,7 @@ class ProxyConnection:
 
     def log(self, level: Level, message: str, fields: Mapping[str, object]) -> None:
         """Add a log line that says whose connection this is."""
-        service = self.site.service.name
-        known = {"client": self.peer.address, "service": service}
+        known = {"client": self.peer.address, "service": self.site.service.name}
         self.out.append(Log(level, message, {**known, **fields}))
 
     def _settle(self) -> None:

@@ -88,7 +88,8 @@ class Delivery:
 
     def _start(self, lease: Lease, now: float, *, fresh: bool) -> None:
         exchange = self._exchange
-        attempt = Attempt(exchange.site, lease, exchange.out, fresh=fresh)
+        peer = exchange.client.peer
+        attempt = Attempt(exchange.site, lease, peer, exchange.out, fresh=fresh)
         self.attempt = attempt
         exchange.tried(attempt)
         if attempt.reused:

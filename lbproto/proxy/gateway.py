@@ -7,7 +7,7 @@ connections. Everything else is events and effects.
 
 from __future__ import annotations
 
-from lbproto.config import Config
+from lbproto.config import Config, Listen
 from lbproto.machine.env import Env
 from lbproto.machine.values import ConnId
 from lbproto.proxy.connection import ProxyConnection
@@ -36,6 +36,11 @@ class Gateway:
         """Return an id for a connection that was accepted."""
         return self.balancer.mint()
 
-    def connection(self, service: str, conn: ConnId) -> ProxyConnection:
-        """Make the machine of a client connection; feed it `Opened` first."""
-        return ProxyConnection(conn, self.sites[service])
+    def connection(
+        self, service: str, conn: ConnId, listen: Listen | None = None
+    ) -> ProxyConnection:
+        """Make the machine of a client connection; feed it `Opened` first.
+
+        `listen` is where the client was accepted; without it HTTP comes at once.
+        """
+        return ProxyConnection(conn, self.sites[service], listen)

@@ -88,7 +88,7 @@ def upstream_request(
         headers.append_header(b"Via", head.version.value + b" " + service.via)
     if head.method == b"OPTIONS":
         _count_forward(headers)
-    apply_rules(headers, service.request_headers)
+    apply_rules(headers, service.request_headers, head, peer)
     return RequestHead(
         stream=head.stream,
         method=head.method,
@@ -104,11 +104,15 @@ def upstream_request(
 
 
 def downstream_response(
-    head: ResponseHead, service: Service, date: bytes, stream: int
+    head: ResponseHead,
+    request: RequestHead,
+    peer: PeerInfo,
+    service: Service,
+    date: bytes,
 ) -> ResponseHead:
     """Make the response head that goes to the client.
 
-    `date` is an IMF-fixdate, `stream` the number of the client's request.
+    `request` is what the client asked, as it came; `date` is an IMF-fixdate.
     """
     headers = head.headers.copy()
     headers.remove_all(hop_fields(head))
@@ -119,9 +123,9 @@ def downstream_response(
         if b"date" not in headers:
             # RFC 9110 6.6.1: a recipient with a clock says when it came.
             headers.append_header(b"Date", date)
-        apply_rules(headers, service.response_headers)
+        apply_rules(headers, service.response_headers, request, peer)
     return ResponseHead(
-        stream=stream,
+        stream=request.stream,
         status=head.status,
         reason=head.reason,
         headers=headers,

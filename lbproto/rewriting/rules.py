@@ -3,18 +3,28 @@
 They come last, so that they have the last word, and in the order remove, set,
 add: `set` may rely on a field being gone, and `add` stands beside what `set` put
 there.
+
+A value may be a template. One that comes out empty leaves no field: not an empty
+one, and above all not the one that was there, which the sender could have made up.
 """
 
 from __future__ import annotations
 
 from lbproto.config import HeaderRules
 from lbproto.framing.headers import Headers
+from lbproto.framing.messages import RequestHead
+from lbproto.machine.events import PeerInfo
+from lbproto.rewriting.variables import filled
 
 __all__ = ["apply_rules"]
 
 
-def apply_rules(headers: Headers, rules: HeaderRules) -> None:
+def apply_rules(
+    headers: Headers, rules: HeaderRules, request: RequestHead, peer: PeerInfo
+) -> None:
     """Edit fields in place by rules.
+
+    What templates tell is of the client's request, as it came, and of the client.
 
     Raises:
         ValueError: a rule's name is no token, or its value holds a control
@@ -23,6 +33,14 @@ def apply_rules(headers: Headers, rules: HeaderRules) -> None:
     if rules.remove:
         headers.remove_all(rules.remove)
     for name, value in rules.set:
-        headers.insert_header(name, value)
+        if isinstance(value, bytes):
+            headers.insert_header(name, value)
+        elif text := filled(value, request, peer):
+            headers.insert_header(name, text)
+        else:
+            headers.remove_header(name.lower())
     for name, value in rules.add:
-        headers.append_header(name, value)
+        if isinstance(value, bytes):
+            headers.append_header(name, value)
+        elif text := filled(value, request, peer):
+            headers.append_header(name, text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NewType
+from typing import Literal, NewType
 
 from lbproto.machine.effects import Target
 
@@ -26,6 +26,7 @@ class BackendState:
     upstream: str
     target: Target
     weight: int = 1
+    proxy_protocol: Literal["v1", "v2"] | None = None
     current: int = 0
     """The smooth weight of round robin; the sum over an upstream is 0."""
     active: int = 0

@@ -14,8 +14,9 @@ from under it that could want it again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum, auto
-from typing import Final, NewType
+from typing import Final, Literal, NewType
 
 from lbproto.config import Config
 from lbproto.machine.effects import Target
@@ -62,6 +63,8 @@ class Lease:
     id: LeaseId
     backend: BackendId
     target: Target
+    proxy_protocol: Literal["v1", "v2"] | None = None
+    """The PROXY header that its connections begin with."""
 
 
 @value
@@ -104,7 +107,13 @@ class Balancer:
         for name, upstream in config.upstreams.items():
             first = len(self._backends)
             self._backends += [
-                BackendState(BackendId(at), name, backend.target, backend.weight)
+                BackendState(
+                    BackendId(at),
+                    name,
+                    replace(backend.target, tls=upstream.tls),
+                    backend.weight,
+                    upstream.proxy_protocol,
+                )
                 for at, backend in enumerate(upstream.backends, first)
             ]
             self._policies[name] = RoundRobin(self._backends[first:])
@@ -139,7 +148,12 @@ class Balancer:
             backend.active += 1
             backend.leases += 1
             self._leases += 1
-            lease = Lease(LeaseId(self._leases), backend.id, backend.target)
+            lease = Lease(
+                LeaseId(self._leases),
+                backend.id,
+                backend.target,
+                backend.proxy_protocol,
+            )
             self._held[lease.id] = backend
             return lease
 
@@ -159,19 +173,24 @@ class Balancer:
             if outcome is Outcome.CONNECT_FAILED:
                 backend.rests_until = now + CONNECT_FAILURE_REST
 
-    def checkout(self, backend: BackendId) -> ConnId | None:
-        """Take the idle connection to a backend that was parked last."""
-        with self._env.guard:
-            return self._pool.checkout(backend)
+    def checkout(self, lease: Lease, preface: bytes = b"") -> ConnId | None:
+        """Take the idle connection that was parked last.
 
-    def park(self, backend: BackendId, conn: ConnId, expires: float) -> list[ConnId]:
-        """Keep an idle connection until `expires`; return those to close for it.
+        It leads to the leased backend and was opened with this preface.
+        """
+        with self._env.guard:
+            return self._pool.checkout((lease.backend, preface))
+
+    def park(
+        self, lease: Lease, conn: ConnId, expires: float, preface: bytes = b""
+    ) -> bool:
+        """Keep an idle connection until `expires`; false if there is no room at all.
 
         Raises:
             LocalProtocolError: it is parked already.
         """
         with self._env.guard:
-            return self._pool.park(backend, conn, expires)
+            return self._pool.park((lease.backend, preface), conn, expires)
 
     def forget(self, conn: ConnId) -> bool:
         """Drop an idle connection; tell whether it was one."""

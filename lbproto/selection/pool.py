@@ -6,6 +6,9 @@ backends: when the pool is full, the connection parked longest ago makes room.
 And a heap of expiries, from which entries are not removed when a connection
 leaves: those that no longer hold are dropped when they come to the top, and all
 of them when they outnumber the connections.
+
+What opened a connection (a PROXY header that names one client) is part of what it
+is, so it is part of the key: it never serves anybody else.
 """
 
 from __future__ import annotations
@@ -13,13 +16,16 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
-from typing import Final
+from typing import Final, TypeAlias
 
 from lbproto.machine.errors import LocalProtocolError
 from lbproto.machine.values import ConnId
 from lbproto.selection.backend import BackendId
 
-__all__ = ["IdlePool"]
+__all__ = ["IdlePool", "PoolKey"]
+
+PoolKey: TypeAlias = tuple[BackendId, bytes]
+"""A backend, and the first bytes that were sent to it on the connection."""
 
 SLACK: Final = 16
 """Spares a small pool from rebuilding its heap all the time."""
@@ -28,38 +34,41 @@ SLACK: Final = 16
 class IdlePool:
     """The idle connections of one process."""
 
-    __slots__ = ("_expiries", "_queue", "_size", "_stacks")
+    __slots__ = ("_evicted", "_expiries", "_queue", "_size", "_stacks")
 
     def __init__(self, size: int) -> None:
         """Hold at most `size` connections, all backends together."""
         self._size = size
-        self._queue: OrderedDict[ConnId, tuple[BackendId, float]] = OrderedDict()
-        self._stacks: dict[BackendId, OrderedDict[ConnId, None]] = {}
+        self._queue: OrderedDict[ConnId, tuple[PoolKey, float]] = OrderedDict()
+        self._stacks: dict[PoolKey, OrderedDict[ConnId, None]] = {}
         self._expiries: list[tuple[float, ConnId]] = []
+        self._evicted: list[ConnId] = []
 
     def __len__(self) -> int:
         return len(self._queue)
 
     @property
     def deadline(self) -> float:
-        """When the next connection expires; infinity if none does."""
+        """When `expire` has something to return: at once, if one made room."""
+        if self._evicted:
+            return -math.inf
         while self._expiries and not self._holds(*self._expiries[0]):
             heapq.heappop(self._expiries)
         return self._expiries[0][0] if self._expiries else math.inf
 
-    def checkout(self, backend: BackendId) -> ConnId | None:
-        """Take the connection to a backend that was parked last, if there is one."""
-        stack = self._stacks.get(backend)
+    def checkout(self, key: PoolKey) -> ConnId | None:
+        """Take the connection that was parked last under a key, if there is one."""
+        stack = self._stacks.get(key)
         if not stack:
             return None
         conn = next(reversed(stack))
         self.forget(conn)
         return conn
 
-    def park(self, backend: BackendId, conn: ConnId, expires: float) -> list[ConnId]:
-        """Add a connection, and return those that must be closed for it.
+    def park(self, key: PoolKey, conn: ConnId, expires: float) -> bool:
+        """Add a connection; tell whether it is kept: a pool of size 0 keeps none.
 
-        A pool of size 0 keeps nothing and returns `conn` itself.
+        Those that make room for it are the next that `expire` returns.
 
         Raises:
             LocalProtocolError: it is parked already.
@@ -67,29 +76,34 @@ class IdlePool:
         if conn in self._queue:
             raise LocalProtocolError(f"connection {conn} is parked already")
         if self._size <= 0:
-            return [conn]
-        evicted = []
+            return False
         while len(self._queue) >= self._size:
             oldest = next(iter(self._queue))
             self.forget(oldest)
-            evicted.append(oldest)
-        self._queue[conn] = (backend, expires)
-        self._stacks.setdefault(backend, OrderedDict())[conn] = None
+            self._evicted.append(oldest)
+        self._queue[conn] = (key, expires)
+        self._stacks.setdefault(key, OrderedDict())[conn] = None
         heapq.heappush(self._expiries, (expires, conn))
         self._tidy()
-        return evicted
+        return True
 
     def forget(self, conn: ConnId) -> bool:
         """Drop a connection; tell whether it was here."""
         entry = self._queue.pop(conn, None)
         if entry is None:
+            if conn in self._evicted:
+                self._evicted.remove(conn)
+                return True
             return False
-        del self._stacks[entry[0]][conn]
+        stack = self._stacks[entry[0]]
+        del stack[conn]
+        if not stack:
+            del self._stacks[entry[0]]  # there may be a key for every client
         return True
 
     def expire(self, now: float) -> list[ConnId]:
         """Drop the connections whose time has come, and return them."""
-        expired = []
+        expired, self._evicted = self._evicted, []
         while self._expiries and self._expiries[0][0] <= now:
             expires, conn = heapq.heappop(self._expiries)
             if self._holds(expires, conn):

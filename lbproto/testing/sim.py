@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-from lbproto.config import Config
+from lbproto.config import Config, Listen
 from lbproto.machine.effects import (
     Access,
     AccessRecord,
@@ -37,6 +37,7 @@ from lbproto.machine.effects import (
     Park,
     Send,
     SetReading,
+    StartTls,
 )
 from lbproto.machine.env import Machine
 from lbproto.machine.events import (
@@ -50,6 +51,8 @@ from lbproto.machine.events import (
     Lost,
     Opened,
     PeerInfo,
+    Secured,
+    TlsInfo,
     Wake,
     WriteBlocked,
     WriteUnblocked,
@@ -99,6 +102,10 @@ class Endpoint:
         self.listened = True  # the load balancer reads
         self.slack = sim.slack
         self.gone = False  # we have closed or reset
+        self.preface = b""
+        """What opened a connection to a backend."""
+        self.tls: TlsInfo | None = None
+        """What a client's TLS handshake agrees on; None: it stops in the midst."""
 
     def send(self, data: bytes, pieces: Sequence[bytes] | None = None) -> None:
         """Send bytes, in these pieces if given; each is one read over there."""
@@ -171,6 +178,8 @@ class SimBackend:
         self.mode: ConnectError | None = None
         """How it refuses; TIMEOUT never answers a dial."""
         self.connections: list[Endpoint] = []
+        self.tls: TlsInfo | None = None
+        """What a TLS handshake with it agrees on."""
 
     @property
     def received(self) -> bytes:
@@ -206,8 +215,16 @@ class Sim:
         backend = self._backends[address] = SimBackend(answer)
         return backend
 
-    def client(self, service: str = "", peer: PeerInfo | None = None) -> Endpoint:
+    def client(
+        self,
+        service: str = "",
+        peer: PeerInfo | None = None,
+        listen: Listen | None = None,
+        tls: TlsInfo | None = None,
+    ) -> Endpoint:
         """Connect to a service, the first one by default.
+
+        `listen` is where it arrives; `tls` is how its handshake ends.
 
         Raises:
             ConnectionRefusedError: the service has no room.
@@ -218,9 +235,10 @@ class Sim:
             raise ConnectionRefusedError("the connection waits in the kernel's queue")
         site.opened()
         conn = self.gateway.mint()
-        machine = self.gateway.connection(name, conn)
+        machine = self.gateway.connection(name, conn, listen)
         self.machines.append(machine)
         end = self.ends[conn] = Endpoint(self, conn)
+        end.tls = tls
         self._owners[conn] = machine
         peer = peer or PeerInfo("127.0.0.1", 40000, "127.0.0.1:6188")
         self.tell(Opened(conn, peer))
@@ -302,8 +320,9 @@ class Sim:
                     self.access.append(record)
                 case Log():
                     pass
-                case Connect(conn, target):
+                case Connect(conn, target, preface):
                     self._connect(machine, conn, str(target))
+                    self.ends[conn].preface = preface
                 case _:
                     self._on_connection(machine, effect)
 
@@ -321,12 +340,12 @@ class Sim:
         else:
             end.on_data = backend.answer
             backend.connections.append(end)
-            self.tell(Connected(conn))
+            self.tell(Connected(conn, backend.tls))
 
     def _on_connection(
         self,
         machine: Machine,
-        effect: Adopt | Park | Send | HalfClose | Close | SetReading,
+        effect: StartTls | Adopt | Park | Send | HalfClose | Close | SetReading,
     ) -> None:
         conn = effect.conn
         assert conn in self.ends, f"{effect!r} names an unknown connection"
@@ -338,6 +357,9 @@ class Sim:
                 assert conn not in self._finished, f"{effect!r} after HalfClose"
                 if not end.gone:
                     end.arrive(data)
+            case StartTls():
+                if end.tls is not None:
+                    self.tell(Secured(conn, end.tls))
             case SetReading(_, on):
                 end.listened = on
                 end.slack = self.slack

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproto.config import Service
+from lbproto.config import HeaderRules, Service, Variable
 from lbproto.framing.headers import Headers
 from lbproto.framing.messages import (
     NO_BODY,
@@ -19,9 +19,10 @@ from lbproto.framing.messages import (
     Version,
     length,
 )
-from lbproto.machine.events import PeerInfo
+from lbproto.machine.events import PeerInfo, TlsInfo
 from lbproto.rewriting.hop_by_hop import HOP_BY_HOP
 from lbproto.rewriting.outgoing import downstream_response, loops, upstream_request
+from lbproto.rewriting.variables import template
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,6 +113,22 @@ def responses(draw: st.DrawFn) -> ResponseHead:
     )
 
 
+ASKED = RequestHead(
+    stream=1,
+    method=b"GET",
+    target=b"/",
+    authority=b"a.example",
+    scheme=b"http",
+    headers=Headers(b"Host: a.example\r\n"),
+    body=NO_BODY,
+    version=Version.HTTP11,
+)
+
+
+def answered(head: ResponseHead, date: bytes) -> ResponseHead:
+    return downstream_response(head, ASKED, PEER, SERVICE, date)
+
+
 def plain_lines(headers: Headers, nominated: Iterable[bytes]) -> list[bytes]:
     """Return the lines that no step of rewriting names, byte for byte."""
     known = {name.lower() for name in PLAIN} - set(nominated)
@@ -132,7 +149,7 @@ def test_other_fields_of_a_request_keep_order_case_and_bytes(head, service):
 
 @given(responses())
 def test_other_fields_of_a_response_keep_order_case_and_bytes(head):
-    out = downstream_response(head, SERVICE, b"now", 1)
+    out = answered(head, b"now")
     assert plain_lines(out.headers, head.nominated) == plain_lines(
         head.headers, head.nominated
     )
@@ -150,7 +167,7 @@ def test_nothing_of_the_first_hop_reaches_the_second(head, service):
 
 @given(responses())
 def test_nothing_of_the_backends_hop_reaches_the_client(head):
-    out = downstream_response(head, SERVICE, b"now", 1)
+    out = answered(head, b"now")
     names = {name for name, _ in out.headers}
     assert names.isdisjoint(HOP_BY_HOP)
     assert names.isdisjoint(head.nominated)
@@ -203,5 +220,34 @@ def reordered(headers: Headers) -> list[bytes]:
 
 @given(responses())
 def test_a_second_pass_over_a_response_changes_nothing(head):
-    once = downstream_response(head, SERVICE, b"now", 1)
-    assert downstream_response(once, SERVICE, b"later", 1) == once
+    once = answered(head, b"now")
+    assert answered(once, b"later") == once
+
+
+FACTS = st.text(st.characters(codec="utf-8"), max_size=12)
+TEMPLATES = st.lists(
+    st.sampled_from([b"$" + it.value.encode() for it in Variable] + [b"$$", b"a", b" "])
+)
+
+
+@given(TEMPLATES, FACTS, FACTS, st.sampled_from(["set", "add"]))
+def test_no_fact_about_a_client_makes_more_than_one_field(parts, sni, subject, how):
+    tls = TlsInfo(alpn="", sni=sni, version="TLSv1.3", peer_cert=subject)
+    rules = HeaderRules(**{how: ((b"X-Told", template(b" ".join(parts).strip())),)})
+    service = replace(SERVICE, request_headers=rules)
+    headers = upstream_request(ASKED, replace(PEER, tls=tls), service).headers
+    others = upstream_request(ASKED, replace(PEER, tls=tls), SERVICE).headers
+    assert len(headers) in (len(others), len(others) + 1)
+    assert headers.wire().startswith(others.wire())
+    assert headers.wire().count(b"\n") == len(headers)
+
+
+@given(requests(), FACTS)
+def test_what_a_rule_vouches_for_is_ours_or_nobodys(head, subject):
+    rules = HeaderRules(set=((b"X-A", template(b"$ssl_client_s_dn")),))
+    tls = TlsInfo(alpn="", sni="", version="TLSv1.3", peer_cert=subject)
+    service = replace(SERVICE, request_headers=rules)
+    out = upstream_request(head, replace(PEER, tls=tls), service)
+    ours = upstream_request(ASKED, replace(PEER, tls=tls), service)
+    assert out.headers.get_all(b"x-a") == ours.headers.get_all(b"x-a")
+    assert b"x-a" not in upstream_request(head, PEER, service).headers

@@ -133,6 +133,7 @@ class Pool(RuleBasedStateMachine):
         super().__init__()
         self.pool = IdlePool(self.SIZE)
         self.parked: list[tuple[ConnId, BackendId, float]] = []
+        self.evicted: list[ConnId] = []
 
     def drop(self, gone: list[ConnId]) -> None:
         self.parked = [entry for entry in self.parked if entry[0] not in gone]
@@ -143,33 +144,37 @@ class Pool(RuleBasedStateMachine):
         expires=st.sampled_from([1.0, 2.0, 3.0, 4.0, math.inf]),
     )
     def park(self, conn: ConnId, backend: BackendId, expires: float) -> None:
-        if conn in [entry[0] for entry in self.parked]:
+        if conn in [*(entry[0] for entry in self.parked), *self.evicted]:
             return
-        evicted = self.pool.park(backend, conn, expires)
+        assert self.pool.park((backend, b""), conn, expires)
         over = max(len(self.parked) + 1 - self.SIZE, 0)
-        assert evicted == [entry[0] for entry in self.parked[:over]]
+        evicted = [entry[0] for entry in self.parked[:over]]
+        self.evicted += evicted
         self.drop(evicted)
         self.parked.append((conn, backend, expires))
 
     @rule(backend=st.integers(0, 2).map(BackendId))
     def checkout(self, backend: BackendId) -> None:
         fitting = [entry[0] for entry in self.parked if entry[1] == backend]
-        conn = self.pool.checkout(backend)
+        conn = self.pool.checkout((backend, b""))
         assert conn == (fitting[-1] if fitting else None)
         if conn is not None:
             self.drop([conn])
 
     @rule(conn=st.integers(1, 9).map(ConnId))
     def forget(self, conn: ConnId) -> None:
-        assert self.pool.forget(conn) == any(entry[0] == conn for entry in self.parked)
+        known = [*(entry[0] for entry in self.parked), *self.evicted]
+        assert self.pool.forget(conn) == (conn in known)
         self.drop([conn])
+        self.evicted = [one for one in self.evicted if one != conn]
 
     @rule(now=st.sampled_from([0.5, 1.0, 2.5, 4.0]))
     def expire(self, now: float) -> None:
         expired = self.pool.expire(now)
         assert sorted(expired) == sorted(
-            entry[0] for entry in self.parked if entry[2] <= now
+            [*(entry[0] for entry in self.parked if entry[2] <= now), *self.evicted]
         )
+        self.evicted = []
         self.drop(expired)
         assert self.pool.deadline > now
 
@@ -177,7 +182,7 @@ class Pool(RuleBasedStateMachine):
     def size_and_deadline_are_right(self) -> None:
         assert len(self.pool) == len(self.parked) <= self.SIZE
         first = min((entry[2] for entry in self.parked), default=math.inf)
-        assert self.pool.deadline == first
+        assert self.pool.deadline == (-math.inf if self.evicted else first)
 
 
 TestPool = Pool.TestCase

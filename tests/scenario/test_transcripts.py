@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -470,9 +471,14 @@ def test_a_full_pool_closes_the_connection_that_waited_longest() -> None:
     one >> Data(up, OK)
     one << a(Send, conn=first) << Park(up)
     two >> Data(other, OK)
-    two << a(Send, conn=second) << Park(other) << Close(up)
+    two << a(Send, conn=second) << Park(other)
     assert one
     assert two
+    assert gateway.housekeeping.deadline == -math.inf
+    keeper = Playbook(gateway.housekeeping)
+    keeper >> Wake()
+    keeper << Close(up)
+    assert keeper
 
 
 def test_without_a_pool_connections_are_closed() -> None:

@@ -18,7 +18,7 @@ from lbproto.framing.messages import (
     Version,
     length,
 )
-from lbproto.machine.events import PeerInfo
+from lbproto.machine.events import PeerInfo, TlsInfo
 from lbproto.rewriting.outgoing import (
     answers_itself,
     downstream_response,
@@ -26,6 +26,7 @@ from lbproto.rewriting.outgoing import (
     loops,
     upstream_request,
 )
+from lbproto.rewriting.variables import template
 
 PEER = PeerInfo(address="192.0.2.1", port=4711, local="127.0.0.1:80")
 SERVICE = Service(name="web", upstream="web")
@@ -81,6 +82,10 @@ def response(
         nominated=nominated,
         upgrade=upgrade,
     )
+
+
+def answered(head: ResponseHead, service: Service = SERVICE) -> ResponseHead:
+    return downstream_response(head, request(), PEER, service, DATE)
 
 
 def sent(
@@ -352,13 +357,13 @@ def test_a_response_loses_hop_fields_and_gains_a_date():
         body=STREAM,
     )
     before = head.headers.wire()
-    out = downstream_response(head, SERVICE, DATE, 3)
+    out = answered(head)
     assert out == response(b"X_End: 2\r\nDate: " + DATE + b"\r\n", body=STREAM)
     assert head.headers.wire() == before
 
 
 def test_a_date_is_kept():
-    out = downstream_response(response(b"date: then\r\n"), SERVICE, DATE, 3)
+    out = answered(response(b"date: then\r\n"), SERVICE)
     assert out.headers.wire() == b"date: then\r\n"
 
 
@@ -366,13 +371,13 @@ def test_a_date_is_kept():
 def test_interim_responses_get_neither_date_nor_rules(status):
     service = replace(SERVICE, response_headers=HeaderRules(set=((b"X-Rule", b"1"),)))
     head = response(b"Link: </s.css>\r\n", status=status)
-    assert downstream_response(head, service, DATE, 3) == head
+    assert answered(head, service) == head
 
 
 def test_rules_apply_to_final_responses():
     rules = HeaderRules(remove=(b"server", b"date"), add=((b"X-Rule", b"1"),))
     service = replace(SERVICE, response_headers=rules)
-    out = downstream_response(response(b"Server: origin\r\n"), service, DATE, 3)
+    out = answered(response(b"Server: origin\r\n"), service)
     assert out.headers.wire() == b"X-Rule: 1\r\n"
 
 
@@ -388,7 +393,7 @@ def test_rules_apply_to_final_responses():
 )
 def test_a_length_is_passed_on_only_where_it_may_stand(status, body, kept):
     head = response(b"Content-Length: 4\r\n", status=status, body=body)
-    out = downstream_response(head, SERVICE, DATE, 3)
+    out = answered(head)
     assert (b"content-length" in out.headers) is kept
 
 
@@ -397,6 +402,43 @@ def test_a_length_is_passed_on_only_where_it_may_stand(status, body, kept):
 )
 def test_upgrade_is_passed_on_where_it_means_something(status, kept):
     head = response(b"Upgrade: foo\r\n", status=status, upgrade=b"foo")
-    out = downstream_response(head, SERVICE, DATE, 3)
+    out = answered(head)
     assert out.upgrade == kept
     assert b"upgrade" not in out.headers
+
+
+TLS = TlsInfo(alpn="", sni="a.example", version="TLSv1.3", peer_cert="CN=ann")
+RULES = HeaderRules(
+    set=((b"X-Subject", template(b"$ssl_client_s_dn")), (b"X-Name", b"set")),
+    add=(
+        (b"X-Name", template(b"$ssl_server_name")),
+        (b"X-Seen", template(b"$scheme://$host from $remote_addr")),
+    ),
+)
+
+
+def test_rules_may_tell_who_the_client_is():
+    service = replace(BARE, request_headers=RULES)
+    assert sent(service=service, peer=replace(PEER, tls=TLS)) == (
+        b"Host: a.example\r\n"
+        b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n"
+        b"X-Forwarded-Host: a.example\r\n"
+        b"X-Subject: CN=ann\r\nX-Name: set\r\nX-Name: a.example\r\n"
+        b"X-Seen: https://a.example from 192.0.2.1\r\n"
+    )
+
+
+def test_a_client_never_supplies_what_a_rule_vouches_for():
+    service = replace(BARE, request_headers=RULES)
+    fields = b"X-Subject: CN=root\r\nx-subject: CN=root\r\nX_Subject: CN=root\r\n"
+    assert sent(fields, service=service) == (
+        b"Host: a.example\r\nX-Name: set\r\nX-Seen: http://a.example from 192.0.2.1\r\n"
+    )
+
+
+def test_rules_of_responses_tell_of_the_request():
+    service = replace(SERVICE, response_headers=RULES)
+    head = response(b"X-Subject: CN=root\r\nDate: then\r\n")
+    assert answered(head, service).headers.wire() == (
+        b"Date: then\r\nX-Name: set\r\nX-Seen: http://a.example from 192.0.2.1\r\n"
+    )

@@ -171,14 +171,15 @@ def test_a_lease_is_released_exactly_once():
 
 def test_idle_connections_are_kept_and_given_back():
     one = balancer(1, pool=2)
-    backend = leased(one).backend
+    lease = leased(one)
     conns = [one.mint() for _ in range(3)]
     assert one.pool_deadline == math.inf
-    assert one.park(backend, conns[0], 5.0) == []
-    assert one.park(backend, conns[1], 7.0) == []
-    assert one.park(backend, conns[2], 6.0) == [conns[0]]
+    assert one.park(lease, conns[0], 5.0)
+    assert one.park(lease, conns[1], 7.0)
+    assert one.park(lease, conns[2], 6.0)
     assert one.stats().idle == 2
-    assert one.checkout(backend) == conns[2]
+    assert one.expire(0.0) == [conns[0]]
+    assert one.checkout(lease) == conns[2]
     assert one.pool_deadline == 7.0
     assert not one.forget(conns[2])
     assert one.expire(7.0) == [conns[1]]
@@ -197,8 +198,8 @@ def test_every_use_of_shared_state_holds_the_guard_once():
     conn = one.mint()
     lease = leased(one)
     one.release(lease, Outcome.OK, 0.0)
-    one.park(lease.backend, conn, 1.0)
-    one.checkout(lease.backend)
+    one.park(lease, conn, 1.0)
+    one.checkout(lease)
     one.forget(conn)
     one.expire(0.0)
     assert one.pool_deadline == math.inf

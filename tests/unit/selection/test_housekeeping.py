@@ -22,11 +22,11 @@ from lbproto.machine.events import (
 )
 from lbproto.machine.values import ConnId
 from lbproto.selection.backend import BackendId
-from lbproto.selection.balancer import Balancer
+from lbproto.selection.balancer import Balancer, Lease, LeaseId
 from lbproto.selection.housekeeping import Housekeeping
 
 IDLE, UNKNOWN = ConnId(1), ConnId(99)
-BACKEND = BackendId(0)
+BACKEND = Lease(LeaseId(1), BackendId(0), Target("10.0.0.1", 80))
 
 
 class World:
@@ -94,6 +94,20 @@ def test_expired_connections_are_closed(balancer, machine):
     assert machine.deadline == 5.0
     assert machine.handle(Wake(), 10.0) == [Close(ConnId(2)), Close(IDLE)]
     assert machine.deadline == 20.0
+
+
+def test_one_that_made_room_is_closed_at_once():
+    upstream = Upstream(name="web", backends=(Backend(target=Target("10.0.0.1", 80)),))
+    config = Config(
+        services=(), upstreams={"web": upstream}, upstream_keepalive_pool_size=1
+    )
+    small = Balancer(config, World())
+    machine = Housekeeping(small)
+    small.park(BACKEND, IDLE, 10.0)
+    small.park(BACKEND, ConnId(2), 10.0)
+    assert machine.deadline == -math.inf
+    assert machine.handle(Wake(), 1.0) == [Close(IDLE)]
+    assert machine.deadline == 10.0
 
 
 def test_a_drain_closes_every_idle_connection(balancer, machine):

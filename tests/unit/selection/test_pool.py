@@ -11,7 +11,7 @@ from lbproto.machine.values import ConnId
 from lbproto.selection.backend import BackendId
 from lbproto.selection.pool import IdlePool
 
-A, B = BackendId(0), BackendId(1)
+A, B = (BackendId(0), b""), (BackendId(1), b"")
 
 
 def conn(number: int) -> ConnId:
@@ -30,7 +30,7 @@ def test_an_empty_pool_has_nothing():
 def test_the_connection_parked_last_is_taken_first():
     pool = IdlePool(4)
     for number in (1, 2, 3):
-        assert pool.park(A, conn(number), 10.0) == []
+        assert pool.park(A, conn(number), 10.0)
     assert [pool.checkout(A) for _ in range(4)] == [3, 2, 1, None]
 
 
@@ -45,9 +45,12 @@ def test_a_full_pool_gives_up_the_one_parked_longest_ago():
     pool = IdlePool(2)
     pool.park(A, conn(1), 30.0)
     pool.park(B, conn(2), 10.0)
-    assert pool.park(B, conn(3), 20.0) == [1]
-    assert pool.park(A, conn(4), 20.0) == [2]
+    assert pool.park(B, conn(3), 20.0)
+    assert pool.deadline == -math.inf, "there is one to close at once"
+    assert pool.park(A, conn(4), 20.0)
     assert len(pool) == 2
+    assert pool.expire(0.0) == [1, 2]
+    assert pool.deadline == 20.0
     assert pool.checkout(A) == 4
     assert pool.checkout(B) == 3
 
@@ -58,12 +61,30 @@ def test_parking_again_counts_from_then():
     pool.park(A, conn(2), 10.0)
     pool.forget(conn(1))
     pool.park(A, conn(1), 10.0)
-    assert pool.park(A, conn(3), 10.0) == [2]
+    assert pool.park(A, conn(3), 10.0)
+    assert pool.expire(0.0) == [2]
+
+
+def test_one_that_made_room_and_ended_is_not_closed_again():
+    pool = IdlePool(1)
+    pool.park(A, conn(1), 10.0)
+    pool.park(A, conn(2), 10.0)
+    assert pool.checkout(A) == 2, "never the one that was given up"
+    assert pool.forget(conn(1))
+    assert not pool.forget(conn(1))
+    assert pool.expire(math.inf) == []
+
+
+def test_a_connection_is_for_those_with_its_preface():
+    pool = IdlePool(4)
+    pool.park((BackendId(0), b"PROXY ..."), conn(1), 10.0)
+    assert pool.checkout(A) is None
+    assert pool.checkout((BackendId(0), b"PROXY ...")) == 1
 
 
 def test_a_pool_of_size_0_keeps_nothing():
     pool = IdlePool(0)
-    assert pool.park(A, conn(1), 10.0) == [1]
+    assert not pool.park(A, conn(1), 10.0)
     assert len(pool) == 0
     assert pool.deadline == math.inf
 
