@@ -37,6 +37,8 @@ PROXIES: Final = {
     "HAProxy, one thread": programs.haproxy,
     "lb, uvloop": programs.lb("uvloop"),
     "lb, asyncio": programs.lb("asyncio"),
+    "lb, threads": programs.lb("threads"),
+    "lb, gevent": programs.lb("gevent"),
 }
 BASE: Final = "nginx, one worker"
 PAIR: Final = "two h11.Connections alone"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 
-from lbproto.config import Backend, Config, Service, Upstream
+from lbproto.config import Backend, Config, Listen, Service, Upstream
 from lbproto.machine.effects import Level, Target
 from lbproto.proxy.gateway import Gateway
 from lbproto_runtimes.aio import Server, serve
@@ -54,7 +54,8 @@ async def main() -> None:
     backends = tuple(
         Backend(target=Target(*server.sockets[0].getsockname())) for server in servers
     )
-    service = Service(name="web", upstream="web", listen=(Target("127.0.0.1", 0),))
+    listen = Listen(target=Target("127.0.0.1", 0))
+    service = Service(name="web", upstream="web", listen=(listen,))
     upstream = Upstream(name="web", backends=backends)
     config = Config(services=(service,), upstreams={"web": upstream})
 

@@ -26,9 +26,13 @@ _BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
     {
         "asyncio": "lbproto_runtimes.aio:AsyncioRuntime",
         "uvloop": "lbproto_runtimes.aio:UvloopRuntime",
+        "gevent": "lbproto_runtimes.greenlets:GeventRuntime",
+        "threads": "lbproto_runtimes.threads:ThreadsRuntime",
     }
 )
-_NEEDS: Final[Mapping[str, str]] = MappingProxyType({"uvloop": "uvloop"})
+_NEEDS: Final[Mapping[str, str]] = MappingProxyType(
+    {"uvloop": "uvloop", "gevent": "gevent"}
+)
 """The package that a built-in runtime needs beside the standard library."""
 
 

@@ -1,31 +1,30 @@
-"""Accepting clients on an event loop.
+"""Accepting clients, on whatever watches sockets.
 
-Our own loop rather than `create_server`, since that one cannot stop at a limit of
-connections, and spins when descriptors run out. A listener that may not accept is
-not watched: new connections wait in the kernel's queue.
+Our own rather than asyncio's `create_server` or a blocking `accept`, since those
+cannot stop at a limit of connections, and spin when descriptors run out. A listener
+that may not accept is not watched: new connections wait in the kernel's queue.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from lbproto.machine.effects import Level
 from lbproto.machine.events import PeerInfo
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from lbproto.proxy.site import Site
     from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.logs import Logs
 
-__all__ = ["Acceptor", "peer_info"]
+__all__ = ["Acceptor", "Watcher", "peer_info"]
 
 BURST: Final = 64
-"""Clients accepted in one turn of the loop, so that others get theirs."""
+"""Clients accepted in one turn, so that others get theirs."""
 
 PAUSE: Final = 0.1
 """Seconds to wait after any other error, such as no descriptor left."""
@@ -57,31 +56,50 @@ def peer_info(sock: socket.socket, listener: Listener) -> PeerInfo:
     return PeerInfo(host, port, local)
 
 
+class Watcher(Protocol):
+    """What waits for sockets and for time."""
+
+    def watch(self, sock: socket.socket, ready: Callable[[], None]) -> None:
+        """Call `ready` when a client waits."""
+        ...
+
+    def ignore(self, sock: socket.socket) -> None:
+        """Call nothing any more."""
+        ...
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call after a while."""
+        ...
+
+
 class Acceptor:
-    """One listening socket on a loop."""
+    """One listening socket."""
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
         listener: Listener,
         site: Site,
-        accepted: Callable[[socket.socket, Site, PeerInfo], None],
+        accepted: Callable[[socket.socket, Listener, PeerInfo], None],
         logs: Logs,
+        watcher: Watcher,
     ) -> None:
-        self._loop = loop
         self._listener = listener
         self._socket = listener.socket
         self._site = site
         self._accepted = accepted
         self._logs = logs
+        self._watcher = watcher
         self._watching = False
+        self._resting = False
         self._finished = False
 
     def watch(self) -> None:
         """Accept from now on, if the site has room for a client."""
-        if not self._finished and not self._watching and self._site.has_room:
+        if self._finished or self._watching or self._resting:
+            return
+        if self._site.has_room:
             self._watching = True
-            self._loop.add_reader(self._socket.fileno(), self._ready)
+            self._watcher.watch(self._socket, self._ready)
 
     def finish(self) -> None:
         """Take what is in the kernel's queue already, then close the socket."""
@@ -96,7 +114,18 @@ class Acceptor:
     def _pause(self) -> None:
         if self._watching:
             self._watching = False
-            self._loop.remove_reader(self._socket.fileno())
+            self._watcher.ignore(self._socket)
+
+    def _rest(self) -> None:
+        """Something is short here that time may bring back."""
+        self._pause()
+        if not self._finished:
+            self._resting = True
+            self._watcher.later(PAUSE, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = False
+        self.watch()
 
     def _ready(self) -> None:
         for _ in range(BURST):
@@ -116,9 +145,7 @@ class Acceptor:
             if error.errno in GONE:
                 return True
             self._logs.log(Level.ERROR, "cannot accept", {"detail": error.strerror})
-            self._pause()
-            if not self._finished:
-                self._loop.call_later(PAUSE, self.watch)
+            self._rest()
             return False
         sock.setblocking(False)
         try:
@@ -126,5 +153,11 @@ class Acceptor:
         except OSError:
             sock.close()
             return True
-        self._accepted(sock, self._site, peer)
+        try:
+            self._accepted(sock, self._listener, peer)
+        except RuntimeError as error:  # no thread left
+            sock.close()
+            self._logs.log(Level.ERROR, "cannot accept", {"detail": str(error)})
+            self._rest()
+            return False
         return True

@@ -1,4 +1,4 @@
-"""The world of one worker in one thread: no lock, the wall clock for dates."""
+"""The world of one worker: the wall clock for dates, and a lock if it has threads."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ __all__ = ["WallClockEnv"]
 
 
 class WallClockEnv:
-    """An `Env` for runtimes that feed their machines from one thread."""
+    """An `Env` by the clock of the system."""
 
-    __slots__ = ("_date", "_guard", "_second")
+    __slots__ = ("_date", "_guard")
 
-    def __init__(self) -> None:
-        self._guard = contextlib.nullcontext()
-        self._second: int | None = None
-        self._date = b""
+    def __init__(self, guard: AbstractContextManager[object] | None = None) -> None:
+        """Without a guard, one thread must feed all machines."""
+        self._guard = guard or contextlib.nullcontext()
+        self._date = (-1, b"")
 
     @property
     def guard(self) -> AbstractContextManager[object]:
-        """Nothing to hold: one thread changes the state."""
+        """What is held while shared state changes."""
         return self._guard
 
     def http_date(self, now: float) -> bytes:
         """The wall-clock time, looked up once for each second of `now`."""
         second = int(now)
-        if second != self._second:
-            self._second = second
-            self._date = formatdate(time.time(), usegmt=True).encode("ascii")
-        return self._date
+        known, date = self._date  # replaced as a whole: threads see both or neither
+        if second != known:
+            date = formatdate(time.time(), usegmt=True).encode("ascii")
+            self._date = (second, date)
+        return date

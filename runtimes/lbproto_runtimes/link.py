@@ -1,57 +1,39 @@
-"""A connection on an event loop: callbacks become events for its owner."""
+"""A connection on an event loop: callbacks of a transport become a `Channel`'s."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
-from lbproto.machine.events import Data, Eof, WriteBlocked, WriteUnblocked
+from lbproto.machine.events import WriteBlocked, WriteUnblocked
+from lbproto_runtimes.channel import HIGH_WATER, LOW_WATER, Channel
 from lbproto_runtimes.dial import describe
 
 if TYPE_CHECKING:
     from lbproto.machine.events import Event
     from lbproto.machine.values import ConnId
-    from lbproto.proxy.site import Site
-    from lbproto_runtimes.aio import Server
+    from lbproto_runtimes.loop import Server
     from lbproto_runtimes.perform import Driver
 
-__all__ = ["HIGH_WATER", "LOW_WATER", "Link"]
-
-HIGH_WATER: Final = 64 * 1024
-"""Bytes in a write buffer above which its writer is told to wait."""
-LOW_WATER: Final = 16 * 1024
-"""Bytes below which it may go on."""
+__all__ = ["Link"]
 
 
-class Link(asyncio.Protocol):
+class Link(Channel, asyncio.Protocol):
     """One connection, and the driver that its events go to."""
 
-    __slots__ = (
-        "_server",
-        "conn",
-        "cut_off",
-        "dialling",
-        "news",
-        "owner",
-        "site",
-        "transport",
-    )
+    __slots__ = ("_server", "cut_off", "dialling", "transport")
 
     def __init__(
         self, server: Server, conn: ConnId, owner: Driver, news: Event
     ) -> None:
+        super().__init__(conn, owner, news)
         self._server = server
-        self.conn = conn
-        self.news: Event | None = news
-        """`Opened` or `Connected`, until the owner has heard it: it comes first."""
-        self.owner: Driver | None = owner
-        """None once we have closed the connection."""
         self.transport: asyncio.Transport | None = None
         self.dialling: asyncio.Task[None] | None = None
         self.cut_off: asyncio.TimerHandle | None = None
         """Ends the wait for a peer that does not take what we said last."""
-        self.site: Site | None = None
-        """The service that a client connected to; None for a backend."""
+
+    # -- asyncio's protocol --------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -59,23 +41,11 @@ class Link(asyncio.Protocol):
         if self.owner is None:  # closed while it was being opened
             self.transport.abort()
 
-    def announce(self) -> None:
-        """Tell the owner that the connection is there, once."""
-        news, self.news = self.news, None
-        if news is not None and self.owner is not None:
-            self.owner.feed(news)
-
     def data_received(self, data: bytes) -> None:
-        if self.news is not None:
-            self.announce()
-        if self.owner is not None:
-            self.owner.feed(Data(self.conn, data))
+        self.received(data)
 
     def eof_received(self) -> bool:
-        if self.news is not None:
-            self.announce()
-        if self.owner is not None:
-            self.owner.feed(Eof(self.conn))
+        self.ended()
         return True  # the other direction stays open
 
     def pause_writing(self) -> None:
@@ -87,6 +57,20 @@ class Link(asyncio.Protocol):
             self.owner.feed(WriteUnblocked(self.conn))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.news is not None:
-            self.announce()
-        self._server.lost(self, describe(exc))
+        self._server.gone(self, describe(exc))
+
+    # -- a channel's socket --------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes for the socket."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
+
+    def write_eof(self) -> None:
+        """Send FIN behind what is queued."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def shut(self, patience: float) -> None:
+        """Forget the connection, flush for at most `patience` seconds, then close."""
+        self._server.shut(self, patience)

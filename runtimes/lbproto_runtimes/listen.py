@@ -20,7 +20,7 @@ from lbproto.machine.errors import LbError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lbproto.config import Config, Service
+    from lbproto.config import Config, Listen, Service
     from lbproto.machine.effects import Target
 
 __all__ = ["BindError", "Listener", "bind", "unlink"]
@@ -43,6 +43,7 @@ class Listener:
     """One listening socket of a service."""
 
     service: Service
+    listen: Listen
     target: Target
     """Where it is bound; the port is the real one where 0 was asked for."""
     socket: socket.socket
@@ -59,9 +60,9 @@ def bind(config: Config) -> list[Listener]:
     listeners: list[Listener] = []
     try:
         for service in config.services:
-            for target in service.listen:
+            for listen in service.listen:
                 # Kept one by one: a failure has to find the earlier ones.
-                listeners.append(_listener(service, target))  # noqa: PERF401
+                listeners.append(_listener(service, listen))  # noqa: PERF401
     except BaseException:
         for listener in listeners:
             listener.socket.close()
@@ -79,16 +80,20 @@ def unlink(listeners: Sequence[Listener]) -> None:
                 os.unlink(path)
 
 
-def _listener(service: Service, target: Target) -> Listener:
+def _listener(service: Service, listen: Listen) -> Listener:
+    target = listen.target
     try:
         if target.path:
-            return _unix(service, target)
-        return _tcp(service, target)
+            sock, inode = _unix(target)
+            return Listener(service, listen, target, sock, inode)
+        sock = _tcp(target)
+        bound = replace(target, port=sock.getsockname()[1])
+        return Listener(service, listen, bound, sock)
     except (OSError, UnicodeError, OverflowError) as error:
         raise BindError(str(target), _reason(error)) from None
 
 
-def _tcp(service: Service, target: Target) -> Listener:
+def _tcp(target: Target) -> socket.socket:
     family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
     sock = _new(family)
     try:
@@ -99,14 +104,13 @@ def _tcp(service: Service, target: Target) -> Listener:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((target.host, target.port))
         sock.listen(_BACKLOG)
-        bound = replace(target, port=sock.getsockname()[1])
     except BaseException:
         sock.close()
         raise
-    return Listener(service, bound, sock)
+    return sock
 
 
-def _unix(service: Service, target: Target) -> Listener:
+def _unix(target: Target) -> tuple[socket.socket, tuple[int, int] | None]:
     path = target.path
     sock = _new(socket.AF_UNIX)
     try:
@@ -122,7 +126,7 @@ def _unix(service: Service, target: Target) -> Listener:
     except BaseException:
         sock.close()
         raise
-    return Listener(service, target, sock, inode)
+    return sock, inode
 
 
 def _new(family: socket.AddressFamily) -> socket.socket:

@@ -12,7 +12,6 @@ change the owner.
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from lbproto.machine.effects import (
@@ -26,6 +25,7 @@ from lbproto.machine.effects import (
     Park,
     Send,
     SetReading,
+    StartTls,
 )
 from lbproto.machine.errors import LocalProtocolError
 from lbproto.machine.events import ConnectError, ConnectFailed, Event, Wake
@@ -55,8 +55,14 @@ class Wires(Protocol):
         """Tell whether a connection is open, or being opened."""
         ...
 
-    def connect(self, conn: ConnId, target: Target, owner: Driver) -> None:
+    def connect(
+        self, conn: ConnId, target: Target, preface: bytes, owner: Driver
+    ) -> None:
         """Start to dial; feed `owner` with the answer."""
+        ...
+
+    def start_tls(self, effect: StartTls) -> None:
+        """Begin the server's side of a handshake; feed the owner with the answer."""
         ...
 
     def adopt(self, conn: ConnId, owner: Driver) -> bool:
@@ -105,7 +111,8 @@ class Driver:
         self.machine = machine
         self.armed_at = math.inf
         self._wires = wires
-        self._queue: deque[Event] = deque()
+        # Seldom longer than two, and a deque would take 600 bytes for each client.
+        self._queue: list[Event] = []
         self._busy = False
 
     def feed(self, event: Event) -> None:
@@ -120,7 +127,7 @@ class Driver:
         try:
             while self._queue:
                 now = self._wires.clock()
-                for effect in self.machine.handle(self._queue.popleft(), now):
+                for effect in self.machine.handle(self._queue.pop(0), now):
                     self._perform(effect)
         except Exception as error:  # a bug of ours must not spread
             self._queue.clear()
@@ -160,8 +167,8 @@ class Driver:
             case Log():
                 wires.logs.perform(effect)
                 return
-            case Connect(conn, target):
-                wires.connect(conn, target, self)
+            case Connect(conn, target, preface):
+                wires.connect(conn, target, preface, self)
                 return
             case Adopt(conn):
                 if not wires.adopt(conn, self):
@@ -189,5 +196,7 @@ class Driver:
                     wires.close(conn, patience)
             case HalfClose(conn):
                 wires.half_close(conn)
+            case StartTls():
+                wires.start_tls(effect)
             case _:
                 assert_never(effect)

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import signal
+from functools import partial
+from typing import TYPE_CHECKING
 
 from lbproto.machine.effects import Level
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lbproto.proxy.gateway import Gateway
+    from lbproto_runtimes.api import Serving
     from lbproto_runtimes.logs import Logs
 
-__all__ = ["Signals", "Stoppable"]
-
-
-class Stoppable(Protocol):
-    """A server that can end in two ways."""
-
-    def drain(self, grace: float, timeout: float) -> None:
-        """Stop accepting, let what is in flight end."""
-        ...
-
-    def stop(self) -> None:
-        """Stop at once."""
-        ...
+__all__ = ["Signals"]
 
 
 class Signals:
     """What each signal means to a server."""
 
-    def __init__(self, server: Stoppable, gateway: Gateway, logs: Logs) -> None:
+    def __init__(self, server: Serving, gateway: Gateway, logs: Logs) -> None:
         self._server = server
         self._config = gateway.config
         self._logs = logs
         self._terminating = False
+
+    def actions(self) -> dict[int, Callable[[], None]]:
+        """Return what to do on each signal, by its number."""
+        return {
+            signal.SIGTERM: self.terminate,
+            signal.SIGINT: self.interrupt,
+            signal.SIGUSR1: self._logs.reopen,
+            signal.SIGHUP: partial(self.refuse, "reload"),
+            signal.SIGQUIT: partial(self.refuse, "upgrade"),
+        }
 
     def terminate(self) -> None:
         """Stop gracefully; a second time, at once."""

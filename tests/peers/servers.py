@@ -34,11 +34,14 @@ http {{
     scgi_temp_path {here}/scgi;
     client_max_body_size 0;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{options};
         root {here}/files;
         location /put/ {{ dav_methods PUT; create_full_put_path on; }}
         location /empty {{ return 204; }}
         location /moved {{ return 301 /small; }}
+        location /proxied {{
+            return 200 "$proxy_protocol_addr $proxy_protocol_port";
+        }}
         location /fields {{
             add_header X-Saw-Host $http_host;
             add_header X-Saw-For $http_x_forwarded_for;
@@ -56,10 +59,11 @@ defaults
     timeout client 60s
     timeout server 60s
 frontend in
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port}{bind}
+    http-request set-header X-Saw-Source %[src]:%[src_port]
     default_backend out
 backend out
-    server lb {backend}
+    server lb {backend}{server}
 """
 
 
@@ -119,14 +123,15 @@ class Server:
         return False
 
 
-def nginx(here: Path) -> Server:
-    """Serve `here/files`; PUT stores below `/put/`."""
+def nginx(here: Path, options: str = "") -> Server:
+    """Serve `here/files`; PUT stores below `/put/`; `options` are of `listen`."""
     program = need("nginx")
     user = "user root;" if os.geteuid() == 0 else ""
 
     def command(port: int) -> list[str]:
         conf = here / "nginx.conf"
-        conf.write_text(NGINX.format(here=here, port=port, user=user), "utf-8")
+        text = NGINX.format(here=here, port=port, user=user, options=options)
+        conf.write_text(text, "utf-8")
         return [
             program,
             "-p",
@@ -140,13 +145,14 @@ def nginx(here: Path) -> Server:
     return Server(command)
 
 
-def haproxy(here: Path, backend: str) -> Server:
-    """Pass everything on to `backend`."""
+def haproxy(here: Path, backend: str, *, bind: str = "", server: str = "") -> Server:
+    """Pass everything on to `backend`; the options are of `bind` and `server`."""
     program = need("haproxy")
 
     def command(port: int) -> list[str]:
         conf = here / "haproxy.cfg"
-        conf.write_text(HAPROXY.format(port=port, backend=backend), "utf-8")
+        text = HAPROXY.format(port=port, backend=backend, bind=bind, server=server)
+        conf.write_text(text, "utf-8")
         return [program, "-db", "-f", str(conf)]
 
     return Server(command)

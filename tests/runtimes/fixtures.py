@@ -11,7 +11,7 @@ import pytest
 from tests.runtimes.origins import OK, Origin, Script, answers
 from tests.runtimes.process import Lb, Settings, settings
 
-RUNTIMES = ("asyncio", "uvloop")
+RUNTIMES = ("asyncio", "uvloop", "gevent", "threads")
 """Every runtime of the command; a new one is added here."""
 
 LbFactory = Callable[..., Lb]
@@ -20,8 +20,8 @@ OriginFactory = Callable[..., Origin]
 
 @pytest.fixture(params=RUNTIMES)
 def runtime(request: pytest.FixtureRequest) -> str:
-    if request.param == "uvloop":
-        pytest.importorskip("uvloop")
+    if request.param in ("uvloop", "gevent"):
+        pytest.importorskip(request.param)
     return str(request.param)
 
 

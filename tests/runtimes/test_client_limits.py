@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import resource
+import socket
 
 from tests.runtimes.fixtures import LbFactory, OriginFactory
-from tests.runtimes.wire import Wire
+from tests.runtimes.wire import PATIENCE, Wire
 
 
 def test_a_client_past_the_limit_waits_until_another_leaves(
@@ -91,3 +92,25 @@ def test_descriptors_are_given_back(lb: LbFactory, origin: OriginFactory) -> Non
             if one.descriptors() <= before:
                 break
         assert one.descriptors() <= before
+
+
+def test_a_burst_of_clients_does_not_stop_the_others(
+    lb: LbFactory, origin: OriginFactory
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    one = lb(origin(), limits={"connections": 500})
+    host, _, port = one.address().rpartition(":")
+    with one.connect() as client:
+        assert client.ask().body == b"OK"
+        for _ in range(10):
+            # More at once than may be accepted: the rest waits in the kernel's queue.
+            burst = [
+                socket.create_connection((host, int(port)), PATIENCE)
+                for _ in range(1000)
+            ]
+            assert client.ask().body == b"OK"
+            for sock in burst:
+                sock.close()
+        assert client.ask().body == b"OK"
+    assert one.fetch().body == b"OK"

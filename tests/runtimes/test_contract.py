@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from lbproto.config import Config, Service
+from lbproto.config import Config, Listen, Service
 from lbproto.machine.effects import (
     AccessRecord,
     Adopt,
@@ -96,7 +96,8 @@ class World:
         self.errors: list[str] = []
         self._changed = threading.Condition()
         self.housekeeping = Probe(self, ConnId(0))
-        service = Service(name="web", upstream="", listen=(Target("127.0.0.1", 0),))
+        listen = Listen(target=Target("127.0.0.1", 0))
+        service = Service(name="web", upstream="", listen=(listen,))
         self.config = Config(services=(service,), upstreams={})
         self.sites = {"web": FreeSite(service)}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lbproto.config import Backend, Config, Service, Upstream
+from lbproto.config import Backend, Config, Listen, Service, Upstream
 from lbproto.machine.effects import Effect, Level, Target
 from lbproto.machine.events import Data, Event
 from lbproto.machine.values import ConnId
@@ -56,7 +56,8 @@ def serving(runtime: str, capfd: pytest.CaptureFixture[str]) -> Iterator[Serving
         host, _, port = backend.address.rpartition(":")
         target = Backend(target=Target(host, int(port)))
         upstream = Upstream(name="web", backends=(target,))
-        service = Service(name="web", upstream="web", listen=(Target("127.0.0.1", 0),))
+        listen = Listen(target=Target("127.0.0.1", 0))
+        service = Service(name="web", upstream="web", listen=(listen,))
         config = Config(services=(service,), upstreams={"web": upstream})
         gateway = FragileGateway(config, WallClockEnv())
         logs = Logs(None, Level.INFO)

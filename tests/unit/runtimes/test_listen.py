@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lbproto.config import Config, Service
+from lbproto.config import Config, Listen, Service
 from lbproto.machine.effects import Target
 from lbproto_runtimes.listen import BindError, Listener, bind, unlink
 
@@ -21,7 +21,8 @@ LOOPBACK = Target("127.0.0.1", 0)
 
 
 def config(*targets: Target) -> Config:
-    service = Service(name="web", upstream="web", listen=targets)
+    listens = tuple(Listen(target=target) for target in targets)
+    service = Service(name="web", upstream="web", listen=listens)
     return Config(services=(service,), upstreams={})
 
 
