@@ -16,7 +16,7 @@ from typing import Final
 from lbproto.machine.effects import Target
 from lbproto_cli.problems import shown
 
-__all__ = ["backend_target", "listen_target", "trusted_network"]
+__all__ = ["backend_target", "host_name", "listen_target", "trusted_network"]
 
 UNIX: Final = "unix:"
 
@@ -46,6 +46,24 @@ def backend_target(value: object) -> Target:
         ValueError: it is none; the message says why.
     """
     return _target(value, listening=False)
+
+
+def host_name(value: object) -> str:
+    """Read the name of a host, in lower case, for TLS to ask for.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"got {shown(value)}, expected a host name")
+    if ":" in value or _NUMERIC.fullmatch(value.rpartition(".")[2]):
+        # RFC 6066 3 has no addresses.
+        message = f"got {shown(value)}, expected a host name, no address and no port"
+        raise ValueError(message)
+    if len(value) > 253 or _NAME.fullmatch(value) is None or value.endswith("."):
+        message = f"got {shown(value)}, expected a host name in ASCII such as"
+        raise ValueError(f"{message} app.example")
+    return value.lower()
 
 
 def trusted_network(value: object) -> IPv4Network | IPv6Network | None:
@@ -90,7 +108,7 @@ def _target(value: object, *, listening: bool) -> Target:
         return Target(_own(host, value), number)
     if len(host) > 253 or _NAME.fullmatch(host) is None:
         raise ValueError(f"got {shown(value)}, expected a host name or an IP address")
-    return Target(host, number)
+    return Target(host.lower(), number)
 
 
 def _unix_path(value: str) -> str:

@@ -135,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--runtime",
         metavar="NAME",
-        help="uvloop (default), asyncio; gevent, threads: not yet",
+        help="uvloop (default), asyncio, gevent, threads",
     )
     add(
         "--threads",

@@ -9,6 +9,7 @@ the `address` that a short form leaves out, and its messages name Python types.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
@@ -20,7 +21,9 @@ from lbproto.config import (
     Config,
     HeaderRules,
     Limits,
+    Listen,
     Service,
+    Template,
     Timeouts,
     Upstream,
 )
@@ -29,6 +32,7 @@ from lbproto_cli import schema
 from lbproto_cli.positions import MAX_BYTES, Document, Value, read_document
 from lbproto_cli.problems import ConfigProblems, Path, Problem, nearest, shown
 from lbproto_cli.references import check_references
+from lbproto_cli.tls import client_tls, server_tls
 from lbproto_cli.words import NOT_YET
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ _EXPECTED: Final = {
 }
 
 Underscores: TypeAlias = Literal["drop", "reject", "pass"]
+HeaderVersion: TypeAlias = Literal["v1", "v2"]
 
 
 class Unreadable(LbError):
@@ -63,10 +68,18 @@ class Loaded:
         """Tell whether the file itself has this key at its top."""
         return (key,) in self.document.values
 
-    def problem(self, key: str, message: str) -> Problem:
-        """Say what is wrong with a key at the top after all."""
-        place = self.document.place((key,))
-        return Problem(self.document.source, place, (key,), message)
+    def upstream(self, name: str) -> Path:
+        """Find an upstream by its name in the configuration."""
+        if ("upstreams", name) in self.document.values:
+            return ("upstreams", name)
+        # A mapping in a service got a name that no other has.
+        services = [service.upstream for service in self.config.services]
+        return ("services", services.index(name), "upstream")
+
+    def problem(self, path: Path, message: str) -> Problem:
+        """Say what is wrong with a value after all."""
+        place = self.document.place(path)
+        return Problem(self.document.source, place, path, message)
 
 
 def load(path: str, runtimes: Collection[str]) -> Loaded:
@@ -81,15 +94,22 @@ def load(path: str, runtimes: Collection[str]) -> Loaded:
             return parse(sys.stdin.buffer.read(MAX_BYTES + 1), STDIN, runtimes)
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
+        # Whoever changes the working directory later must not move the files.
+        folder = os.path.dirname(os.path.abspath(path))
     except (OSError, ValueError) as error:
         # ValueError: a NUL in the path.
         reason = getattr(error, "strerror", None) or str(error)
         raise Unreadable(f"cannot read {path}: {reason}") from None
-    return parse(data, path, runtimes)
+    return parse(data, path, runtimes, folder)
 
 
-def parse(data: bytes, source: str, runtimes: Collection[str]) -> Loaded:
+def parse(
+    data: bytes, source: str, runtimes: Collection[str], folder: str = ""
+) -> Loaded:
     """Check a file's content; `runtimes` are the names that may be chosen.
+
+    Paths of certificates, keys and authorities begin at `folder`; empty: at the
+    working directory.
 
     Raises:
         ConfigProblems: it is wrong; all that is wrong is in it.
@@ -107,7 +127,7 @@ def parse(data: bytes, source: str, runtimes: Collection[str]) -> Loaded:
         document.refuse(path, message)
     if file is None or document.problems:
         raise ConfigProblems(_distinct(document.problems))
-    return Loaded(_config(file), document)
+    return Loaded(_config(file, folder), document)
 
 
 def _distinct(problems: Iterable[Problem]) -> list[Problem]:
@@ -153,8 +173,10 @@ def _path(root: Value, loc: Path) -> Path:
     return path
 
 
-def _config(file: schema.File) -> Config:
-    upstreams = {name: _upstream(name, entry) for name, entry in file.upstreams.items()}
+def _config(file: schema.File, folder: str) -> Config:
+    upstreams = {
+        name: _upstream(name, entry, folder) for name, entry in file.upstreams.items()
+    }
     names = {entry.name for entry in file.services if entry.name is not None}
     services = []
     for number, entry in enumerate(file.services, 1):
@@ -164,8 +186,8 @@ def _config(file: schema.File) -> Config:
             upstream = entry.upstream
         else:
             upstream = _free(name, upstreams, "-inline")
-            upstreams[upstream] = _upstream(upstream, entry.upstream)
-        services.append(_service(name, upstream, entry))
+            upstreams[upstream] = _upstream(upstream, entry.upstream, folder)
+        services.append(_service(name, upstream, entry, folder))
     return Config(
         services=tuple(services),
         upstreams=upstreams,
@@ -188,20 +210,35 @@ def _free(name: str, taken: Collection[str], suffix: str) -> str:
     return name
 
 
-def _upstream(name: str, entry: schema.UpstreamEntry) -> Upstream:
+def _upstream(name: str, entry: schema.UpstreamEntry, folder: str) -> Upstream:
     backends = tuple(
         Backend(target=backend.address, weight=backend.weight)
         for backend in entry.backends
     )
-    return Upstream(name=name, backends=backends)
+    return Upstream(
+        name=name,
+        backends=backends,
+        tls=client_tls(entry.tls, folder),
+        proxy_protocol=cast("HeaderVersion | None", entry.proxy_protocol),
+    )
 
 
-def _service(name: str, upstream: str, entry: schema.ServiceEntry) -> Service:
+def _listen(entry: schema.ListenEntry, folder: str) -> Listen:
+    return Listen(
+        target=entry.address,
+        tls=server_tls(entry.tls, folder),
+        proxy_protocol=entry.proxy_protocol,
+    )
+
+
+def _service(
+    name: str, upstream: str, entry: schema.ServiceEntry, folder: str
+) -> Service:
     networks = [network for network in entry.trusted_proxies if network is not None]
     return Service(
         name=name,
         upstream=upstream,
-        listen=tuple(listener.address for listener in entry.listen),
+        listen=tuple(_listen(listener, folder) for listener in entry.listen),
         trusted_proxies=tuple(networks),
         trust_unix=len(networks) < len(entry.trusted_proxies),
         via=entry.via,
@@ -216,7 +253,7 @@ def _service(name: str, upstream: str, entry: schema.ServiceEntry) -> Service:
 
 
 def _rules(entry: schema.RequestRules | schema.ResponseRules) -> HeaderRules:
-    add: Mapping[bytes, tuple[bytes, ...]] = entry.add
+    add: Mapping[bytes, tuple[bytes | Template, ...]] = entry.add
     return HeaderRules(
         remove=tuple(name.lower() for name in entry.remove),
         set=tuple(entry.set.items()),

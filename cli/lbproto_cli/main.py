@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,14 +20,15 @@ from lbproto.machine.effects import Level
 from lbproto.machine.errors import LbError
 from lbproto.proxy.gateway import Gateway
 from lbproto_cli.arguments import ExitStatus, Options, level_of, parser
+from lbproto_cli.certificates import expired
 from lbproto_cli.demo import demo_backends
 from lbproto_cli.load import Unreadable
 from lbproto_cli.pid_file import pid_file
 from lbproto_cli.plan import DEMO_ADDRESS, Plan, Usage, plan, service_of_flags
 from lbproto_cli.problems import ConfigProblems
 from lbproto_runtimes import load
+from lbproto_runtimes.contexts import Contexts
 from lbproto_runtimes.descriptors import raise_descriptor_limit
-from lbproto_runtimes.env import WallClockEnv
 from lbproto_runtimes.listen import BindError, Listener, bind, unlink
 from lbproto_runtimes.logs import Logs
 
@@ -85,21 +87,22 @@ def _wants_traceback(options: Options) -> bool:
 
 
 def _run(options: Options) -> int:
-    decided = plan(options, os.environ)
+    contexts = Contexts()
+    decided = plan(options, os.environ, contexts)
     if options.test:
         if options.conf is not None:
             print(f"lb: configuration file {options.conf} is valid", file=sys.stderr)
         return ExitStatus.DONE
     if options.demo:
-        return _demo(options, decided)
+        return _demo(options, decided, contexts)
     if not decided.config.services:
         message = f"lb: {options.conf} has no services"
         hint = "expected some there, or --listen and --backend"
         return _fail(ExitStatus.CONFIGURATION, f"{message}, {hint}")
-    return _serve(decided, [])
+    return _serve(decided, contexts, [])
 
 
-def _demo(options: Options, decided: Plan) -> int:
+def _demo(options: Options, decided: Plan, contexts: Contexts) -> int:
     with demo_backends(2) as backends:
         listen = options.listen or [DEMO_ADDRESS]
         service, upstream = service_of_flags(DEMO, listen, backends)
@@ -110,10 +113,10 @@ def _demo(options: Options, decided: Plan) -> int:
             f"backend {number} listens on {target}"
             for number, target in enumerate(backends, 1)
         ]
-        return _serve(replace(decided, config=config), lines)
+        return _serve(replace(decided, config=config), contexts, lines)
 
 
-def _serve(decided: Plan, demo_lines: Sequence[str]) -> int:
+def _serve(decided: Plan, contexts: Contexts, demo_lines: Sequence[str]) -> int:
     config = decided.config
     raise_descriptor_limit()
     logs = Logs(config.error_log, decided.level)
@@ -124,11 +127,11 @@ def _serve(decided: Plan, demo_lines: Sequence[str]) -> int:
             _listening(config) as listeners,
             pid_file(config.pid_file),
         ):
-            gateway = Gateway(config, WallClockEnv())
-            _tell(decided, listeners, logs)
+            gateway = Gateway(config, runtime.env())
+            _tell(decided, listeners, contexts, logs)
             if demo_lines:
                 _tell_demo(demo_lines, listeners)
-            return runtime.run(gateway, listeners, logs)
+            return runtime.run(gateway, listeners, logs, contexts)
     finally:
         logs.close()
 
@@ -163,28 +166,39 @@ def _stopped_early() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _tell(decided: Plan, listeners: Sequence[Listener], logs: Logs) -> None:
+def _tell(
+    decided: Plan, listeners: Sequence[Listener], contexts: Contexts, logs: Logs
+) -> None:
     """Log what runs, one line for each thing."""
     config = decided.config
     about = {"pid": os.getpid(), "runtime": decided.runtime, "threads": config.threads}
     logs.log(Level.INFO, "starting", about)
     for note in decided.notes:
         logs.log(Level.WARNING, note, {})
+    for certificate, end in expired(config, contexts, time.time()):
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+        fields = {"cert": certificate.cert, "expired": since}
+        logs.log(Level.WARNING, "certificate has expired", fields)
     if config.threads != 1:
         message = "only one worker serves for now"
         logs.log(Level.INFO, message, {"threads": config.threads})
     for listener in listeners:
         where = {"service": listener.service.name, "address": listener.target}
-        logs.log(Level.INFO, "listening", where)
+        opens = {
+            "tls": listener.listen.tls is not None,
+            "proxy_protocol": listener.listen.proxy_protocol,
+        }
+        on = {name: True for name, given in opens.items() if given}
+        logs.log(Level.INFO, "listening", {**where, **on})
     for service in config.services:
         for backend in config.upstreams[service.upstream].backends:
-            fields = {
+            about = {
                 "service": service.name,
                 "upstream": service.upstream,
                 "address": backend.target,
                 "weight": backend.weight,
             }
-            logs.log(Level.INFO, "backend", fields)
+            logs.log(Level.INFO, "backend", about)
 
 
 def _tell_demo(lines: Sequence[str], listeners: Sequence[Listener]) -> None:

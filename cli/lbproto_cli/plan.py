@@ -1,7 +1,7 @@
 """What one run of `lb` is to do: flags, environment, file and defaults joined.
 
 A flag wins over the environment, the environment over the file, the file over a
-default. Nothing is opened or bound here.
+default. Files are read here, certificates too; nothing is opened for good or bound.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from lbproto.config import Backend, Config, Service, Upstream
+from lbproto.config import Backend, Config, Listen, Service, Upstream
 from lbproto.machine.effects import Level, Target
 from lbproto.machine.errors import LbError
 from lbproto_cli.arguments import Options, level_of
+from lbproto_cli.certificates import check_files
 from lbproto_cli.load import Loaded, load
 from lbproto_cli.problems import ConfigProblems, nearest, shown
-from lbproto_cli.references import RUNTIMES_LATER
 from lbproto_runtimes import RuntimeUnavailable, names, require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from lbproto_runtimes.contexts import Contexts
 
 __all__ = ["DEMO_ADDRESS", "Plan", "Usage", "plan", "service_of_flags"]
 
@@ -51,8 +53,8 @@ class Plan:
     """Warnings for the log."""
 
 
-def plan(options: Options, environ: Mapping[str, str]) -> Plan:
-    """Decide what to run.
+def plan(options: Options, environ: Mapping[str, str], contexts: Contexts) -> Plan:
+    """Decide what to run, and make the contexts of TLS that it takes.
 
     Raises:
         Usage: flags or environment are wrong or contradict each other.
@@ -65,12 +67,14 @@ def plan(options: Options, environ: Mapping[str, str]) -> Plan:
     config = Config(services=(), upstreams={})
     if options.conf is not None:
         loaded = load(options.conf, names())
+        if problems := check_files(loaded, contexts):
+            raise ConfigProblems(problems)
         config = loaded.config
     config = _with_flags(config, options)
     runtime, notes = _runtime(options, loaded, config.runtime)
     threads = config.threads if options.threads is None else options.threads
     config = replace(config, runtime=runtime, threads=threads)
-    return Plan(config, level, runtime, notes)
+    return Plan(config, level, runtime, (*notes, *_locked_out(config)))
 
 
 def service_of_flags(
@@ -80,7 +84,8 @@ def service_of_flags(
     upstream = Upstream(
         name=name, backends=tuple(Backend(target=target) for target in backends)
     )
-    return Service(name=name, upstream=name, listen=tuple(listen)), upstream
+    listens = tuple(Listen(target=target) for target in listen)
+    return Service(name=name, upstream=name, listen=listens), upstream
 
 
 def _check_flags(options: Options) -> None:
@@ -116,10 +121,10 @@ def _level(options: Options, environ: Mapping[str, str]) -> Level:
 
 def _with_flags(config: Config, options: Options) -> Config:
     seen = {
-        str(target): f"service {shown(service.name)}"
+        str(listen.target): f"service {shown(service.name)}"
         for service in config.services
-        for target in service.listen
-        if target.path or target.port
+        for listen in service.listen
+        if listen.target.path or listen.target.port
     }
     for target in options.listen:
         if str(target) in seen:
@@ -140,6 +145,20 @@ def _with_flags(config: Config, options: Options) -> Config:
     )
 
 
+def _locked_out(config: Config) -> Iterator[str]:
+    """Warn of listeners that ask for what they believe of nobody."""
+    for service in config.services:
+        for listen in service.listen:
+            if listen.target.path:
+                believes, missing = service.trust_unix, "no unix: in trusted_proxies"
+            else:
+                believes, missing = bool(service.trusted_proxies), "no trusted_proxies"
+            if listen.proxy_protocol and not believes:
+                where = f"service {shown(service.name)}, {listen.target}"
+                fate = "every connection will be refused"
+                yield f"{where}: proxy_protocol with {missing}: {fate}"
+
+
 def _runtime(
     options: Options, loaded: Loaded | None, configured: str
 ) -> tuple[str, tuple[str, ...]]:
@@ -150,15 +169,13 @@ def _runtime(
         require(configured)
     except RuntimeUnavailable as error:
         if loaded is not None and loaded.states("runtime"):
-            raise ConfigProblems([loaded.problem("runtime", str(error))]) from None
+            raise ConfigProblems([loaded.problem(("runtime",), str(error))]) from None
         return FALLBACK, (f"{error}; using {FALLBACK}",)
     return configured, ()
 
 
 def _check_runtime(name: str) -> None:
     known = names()
-    if name in RUNTIMES_LATER and name not in known:
-        raise Usage(f"--runtime {name} is not supported yet")
     if name not in known:
         expected = f"expected {', '.join(known)}"
         raise Usage(f"--runtime {shown(name)}, {expected}{nearest(name, known)}")

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from lbproto_cli.addresses import listen_target
+from lbproto.config import Template
+from lbproto_cli.addresses import backend_target, listen_target
 from lbproto_cli.problems import Path, nearest, path_text, shown
-from lbproto_cli.words import later_choice
+from lbproto_cli.words import field_value
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from lbproto.machine.effects import Target
     from lbproto_cli.positions import Value
 
-__all__ = ["RUNTIMES_LATER", "Finding", "check_references"]
+__all__ = ["Finding", "check_references"]
 
 Finding: TypeAlias = tuple[Path, str]
-
-RUNTIMES_LATER = ("gevent", "threads")
-"""Runtimes that are promised and do not exist yet."""
 
 
 def check_references(root: Value, runtimes: Collection[str]) -> Iterator[Finding]:
@@ -56,11 +54,12 @@ def _mappings(values: Value) -> Iterator[tuple[int, dict[str, Value]]]:
 
 
 def _runtime(value: Value, runtimes: Collection[str]) -> Iterator[Finding]:
-    if isinstance(value, str) and value:
-        try:
-            later_choice(tuple(runtimes), RUNTIMES_LATER)(value)
-        except ValueError as error:
-            yield ("runtime",), str(error)
+    if isinstance(value, str) and value and value not in runtimes:
+        expected = f"expected one of {', '.join(runtimes)}"
+        yield (
+            ("runtime",),
+            f"got {shown(value)}, {expected}{nearest(value, runtimes)}",
+        )
 
 
 def _names(services: list[tuple[int, dict[str, Value]]]) -> Iterator[Finding]:
@@ -83,12 +82,12 @@ def _listeners(services: list[tuple[int, dict[str, Value]]]) -> Iterator[Finding
             message = "got an empty list, expected at least one address"
             yield ("services", index, "listen"), message
         for number, entry in enumerate(listen if isinstance(listen, list) else []):
-            target = _listened(entry)
+            path: Path = ("services", index, "listen", number)
+            yield from _listener_tls((*path, "tls"), entry)
+            target = _read(listen_target, entry)
             # Each port 0 is another port.
             if target is not None and (target.path or target.port):
-                places.setdefault(str(target), []).append(
-                    ("services", index, "listen", number)
-                )
+                places.setdefault(str(target), []).append(path)
     for address, paths in places.items():
         for number, path in enumerate(paths if len(paths) > 1 else []):
             other = path_text(paths[0 if number else 1])
@@ -96,10 +95,28 @@ def _listeners(services: list[tuple[int, dict[str, Value]]]) -> Iterator[Finding
             yield path, message
 
 
-def _listened(entry: Value) -> Target | None:
+def _listener_tls(path: Path, entry: Value) -> Iterator[Finding]:
+    tls = entry.get("tls") if isinstance(entry, dict) else None
+    if not isinstance(tls, dict):
+        return
+    if tls.get("certificates") == []:
+        message = "got an empty list, expected at least one certificate"
+        yield (*path, "certificates"), message
+    auth, authority = tls.get("client_auth", "none"), tls.get("client_ca")
+    if auth in ("optional", "require") and authority is None:
+        message = (
+            f"got {shown(auth)}, expected client_ca beside it, a file of authorities"
+        )
+        yield (*path, "client_auth"), message
+    if auth == "none" and authority is not None:
+        message = "nobody is asked for a certificate, expected client_auth: optional"
+        yield (*path, "client_ca"), f"{message} or require beside it"
+
+
+def _read(reader: Callable[[object], Target], entry: Value) -> Target | None:
     address = entry.get("address") if isinstance(entry, dict) else entry
     try:
-        return listen_target(address)
+        return reader(address)
     except ValueError:
         return None
 
@@ -114,8 +131,26 @@ def _upstream(path: Path, name: Value, upstreams: Value) -> Iterator[Finding]:
 
 
 def _backends(path: Path, upstream: Value) -> Iterator[Finding]:
-    if isinstance(upstream, dict) and upstream.get("backends") == []:
-        yield (*path, "backends"), "got an empty list, expected at least one backend"
+    if not isinstance(upstream, dict):
+        return
+    path, backends = (*path, "backends"), upstream.get("backends")
+    if backends == []:
+        yield path, "got an empty list, expected at least one backend"
+    if not isinstance(backends, list) or not _verifies(upstream.get("tls")):
+        return
+    for index, entry in enumerate(backends):
+        target = _read(backend_target, entry)
+        if target is not None and target.path:
+            # Whatever certificate it shows, there is nothing to compare with.
+            message = "no name to find in its certificate, expected sni in tls"
+            yield (*path, index), f"{message}, or verify: false there"
+
+
+def _verifies(tls: Value) -> bool:
+    """Tell whether the certificate of a backend is checked against its address."""
+    if isinstance(tls, dict):
+        return tls.get("verify", True) is True and tls.get("sni") is None
+    return tls is True
 
 
 def _rules(path: Path, service: dict[str, Value]) -> Iterator[Finding]:
@@ -124,8 +159,21 @@ def _rules(path: Path, service: dict[str, Value]) -> Iterator[Finding]:
         rules = service.get(side)
         edits = rules.get("set") if isinstance(rules, dict) else None
         seen: dict[str, str] = {}
-        for name in edits if isinstance(edits, dict) else {}:
+        for name, value in (edits if isinstance(edits, dict) else {}).items():
             first = seen.setdefault(name.lower(), name)
             if first != name:
                 message = f"the same field as {shown(first)}, expected it once"
                 yield (*path, side, "set", name), message
+            if side == "request_headers" and name.lower() == "host":
+                yield from _host((*path, side, "set", name), value)
+
+
+def _host(path: Path, value: Value) -> Iterator[Finding]:
+    """Host is never empty (RFC 9110 7.2), and a variable may be."""
+    try:
+        varies = isinstance(field_value(value), Template)
+    except ValueError:
+        return
+    if varies:
+        message = f"got {shown(value)}, expected a host without variables"
+        yield path, f"{message} (Host is the client's own unless it is set)"

@@ -25,10 +25,17 @@ from pydantic import (
     Tag,
 )
 
-from lbproto.config import Config, Limits, Service, Timeouts
+from lbproto.config import Config, Limits, Service, Template, Timeouts
 from lbproto.machine.effects import Target
 from lbproto_cli import addresses, quantities, words
 from lbproto_cli.problems import Path, shown
+from lbproto_cli.tls import (
+    CertificateEntry,
+    ClientTlsEntry,
+    OfListener,
+    OfUpstream,
+    ServerTlsEntry,
+)
 
 __all__ = [
     "MAPPING",
@@ -91,11 +98,23 @@ Duration: TypeAlias = Annotated[float, PlainValidator(quantities.duration(zero=F
 Grace: TypeAlias = Annotated[float, PlainValidator(quantities.duration(zero=True))]
 Later: TypeAlias = Annotated[None, PlainValidator(words.later())]
 LaterOrNull: TypeAlias = Annotated[None, PlainValidator(words.later(None))]
-LaterOrFalse: TypeAlias = Annotated[None, PlainValidator(words.later(None, False))]
 
 FieldName: TypeAlias = Annotated[bytes, PlainValidator(words.field_name)]
 RequestField: TypeAlias = Annotated[bytes, PlainValidator(words.request_field)]
-FieldValue: TypeAlias = Annotated[bytes, PlainValidator(words.field_value)]
+FieldValue: TypeAlias = Annotated[bytes | Template, PlainValidator(words.field_value)]
+
+
+def _switch(value: object) -> bool:
+    return value is not None and quantities.flag(value)
+
+
+def _header_version(value: object) -> str | None:
+    """Which PROXY header a backend gets."""
+    if value is None or value is False:
+        return None
+    if value in ("v1", "v2"):
+        return str(value)
+    raise ValueError(f"got {shown(value)}, expected v1, v2 or null")
 
 
 def _body_size(value: object) -> int | None:
@@ -107,13 +126,15 @@ def _body_size(value: object) -> int | None:
     return quantities.size(zero=False)(value)
 
 
-def _field_values(value: object) -> tuple[bytes, ...]:
+def _field_values(value: object) -> tuple[bytes | Template, ...]:
     """One value of `add`; a list adds the field several times."""
     values = value if isinstance(value, list) else [value]
     return tuple(map(words.field_value, values))
 
 
-AddedValues: TypeAlias = Annotated[tuple[bytes, ...], PlainValidator(_field_values)]
+AddedValues: TypeAlias = Annotated[
+    tuple[bytes | Template, ...], PlainValidator(_field_values)
+]
 
 
 class LimitsEntry(BaseModel):
@@ -146,6 +167,8 @@ class TimeoutsEntry(BaseModel):
     response_body: Duration = _TIMEOUTS.response_body
     upstream_keepalive: Duration = _TIMEOUTS.upstream_keepalive
     tunnel: Duration = _TIMEOUTS.tunnel
+    proxy_protocol: Duration = _TIMEOUTS.proxy_protocol
+    tls_handshake: Duration = _TIMEOUTS.tls_handshake
 
 
 class RequestRules(BaseModel):
@@ -174,8 +197,8 @@ class ListenEntry(BaseModel):
     model_config = _STRICT
 
     address: Annotated[Target, PlainValidator(addresses.listen_target)]
-    tls: LaterOrNull = None
-    proxy_protocol: LaterOrFalse = None
+    tls: OfListener = None
+    proxy_protocol: Annotated[bool, PlainValidator(_switch)] = False
 
 
 class BackendEntry(BaseModel):
@@ -212,8 +235,8 @@ class UpstreamEntry(BaseModel):
     ] = "round_robin"
     hash_on: LaterOrNull = None
     sticky: LaterOrNull = None
-    tls: LaterOrNull = None
-    proxy_protocol: LaterOrFalse = None
+    tls: OfUpstream = None
+    proxy_protocol: Annotated[str | None, PlainValidator(_header_version)] = None
     slow_start: Annotated[
         None, PlainValidator(words.later(0, 0.0, "0ms", "0s", "0m", "0h", "0d"))
     ] = None
@@ -297,14 +320,23 @@ SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     ((), File),
     (("services", "*"), ServiceEntry),
     (("services", "*", "listen", "*"), ListenEntry),
+    (("services", "*", "listen", "*", "tls"), ServerTlsEntry),
+    (
+        ("services", "*", "listen", "*", "tls", "certificates", "*"),
+        CertificateEntry,
+    ),
     (("services", "*", "limits"), LimitsEntry),
     (("services", "*", "timeouts"), TimeoutsEntry),
     (("services", "*", "request_headers"), RequestRules),
     (("services", "*", "response_headers"), ResponseRules),
     (("services", "*", "upstream"), UpstreamEntry),
     (("services", "*", "upstream", "backends", "*"), BackendEntry),
+    (("services", "*", "upstream", "tls"), ClientTlsEntry),
+    (("services", "*", "upstream", "tls", "certificate"), CertificateEntry),
     (("upstreams", "*"), UpstreamEntry),
     (("upstreams", "*", "backends", "*"), BackendEntry),
+    (("upstreams", "*", "tls"), ClientTlsEntry),
+    (("upstreams", "*", "tls", "certificate"), CertificateEntry),
 )
 """Where each model stands; `*` is any index or name."""
 

@@ -13,7 +13,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from lbproto_cli.problems import nearest, shown
+from lbproto.config import Template, Variable
+from lbproto.rewriting.variables import UnknownVariable, template
+from lbproto_cli.problems import nearest, shown, shown_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,7 @@ __all__ = [
     "choice",
     "field_name",
     "field_value",
+    "file",
     "later",
     "later_choice",
     "name",
@@ -72,11 +75,16 @@ def path(value: object) -> str | None:
     Raises:
         ValueError: it is neither; the message says why.
     """
-    if value is None:
-        return None
-    if isinstance(value, str) and value and "\0" not in value:
-        return value
-    raise ValueError(f"got {shown(value)}, expected a path or null{_quoted(value)}")
+    return None if value is None else _path(value, "a path or null")
+
+
+def file(value: object) -> str:
+    """Read a path of the file system.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    return _path(value, "a path")
 
 
 def choice(*choices: str) -> Callable[[object], str]:
@@ -176,7 +184,7 @@ def request_field(value: object) -> bytes:
     return field_name(value)
 
 
-def field_value(value: object) -> bytes:
+def field_value(value: object) -> bytes | Template:
     """Read the value of a header field; a plain whole number is text too.
 
     Raises:
@@ -190,7 +198,20 @@ def field_value(value: object) -> bytes:
     if _FIELD_VALUE.fullmatch(value) is None:
         message = f"got {shown(value)}, expected text without control characters"
         raise ValueError(message)
-    return value.strip(" \t").encode()
+    try:
+        return template(value.strip(" \t").encode())
+    except UnknownVariable as error:
+        hint = nearest(error.name, [variable.value for variable in Variable])
+        message = f"unknown variable {shown_word(error.name)} in {shown(value)}{hint}"
+        raise ValueError(f"{message} ($$ is a dollar sign)") from None
+    except ValueError as error:
+        raise ValueError(f"got {shown(value)}, {error}") from None
+
+
+def _path(value: object, expected: str) -> str:
+    if isinstance(value, str) and value and "\0" not in value:
+        return value
+    raise ValueError(f"got {shown(value)}, expected {expected}{_quoted(value)}")
 
 
 def _quoted(value: object) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lbproto_cli.load import parse
+from tests.packaging import sizes
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -77,3 +78,9 @@ def test_the_manual_has_every_flag() -> None:
     (usage,) = [text for text in blocks(README, "text") if text.startswith("usage:")]
     for flag in re.findall(r"--[a-z-]+", usage):
         assert flag in manual, flag
+
+
+def test_the_sizes_of_runtimes_are_counted() -> None:
+    assert sizes.table() in sizes.PAGE.read_text("utf-8"), (
+        "stale: run python -m tests.packaging.sizes"
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lbproto.config import Variable
 from lbproto_cli.load import parse
 from lbproto_cli.schema import SHAPES, File
 
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 WORKS, LATER = PAGE.split("## Keys that do not work yet")
 
-LISTS = {"services": "services[]", "listen": "listen[]", "backends": "backends[]"}
+LISTS = ("services", "listen", "certificates", "backends")
 
 
 def keys() -> list[tuple[str, str, bool]]:
@@ -24,8 +25,8 @@ def keys() -> list[tuple[str, str, bool]]:
         if pattern[:3] == ("services", "*", "upstream"):
             continue  # the same as below `upstreams`
         text = ".".join(pattern)
-        for name, listed in LISTS.items():
-            text = re.sub(rf"\b{name}\.\*", listed, text)
+        for name in LISTS:
+            text = re.sub(rf"\b{name}\.\*", f"{name}[]", text)
         text = text.replace("upstreams.*", "upstreams.NAME")
         for name, field in model.model_fields.items():
             path = f"{text}.{name}" if text else name
@@ -72,6 +73,11 @@ def test_the_defaults_of_a_service_are_those_of_the_schema() -> None:
         first, _, rest = path.partition(".")
         value = f"{{{rest}: {default}}}" if rest else default
         assert service(f", {first}: {value}") == service(""), path
+
+
+def test_every_variable_is_on_the_page() -> None:
+    listed = re.findall(r"^\* `\$([a-z_]+)`:", WORKS, re.MULTILINE)
+    assert listed == [variable.value for variable in Variable]
 
 
 def test_the_example_is_valid() -> None:

@@ -6,13 +6,28 @@ import io
 import sys
 from ipaddress import ip_network
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from lbproto.config import Backend, Config, HeaderRules, Limits, Timeouts
+from lbproto.config import (
+    Backend,
+    Config,
+    HeaderRules,
+    Limits,
+    Listen,
+    Template,
+    Timeouts,
+    Upstream,
+    Variable,
+)
 from lbproto.machine.effects import Target
+from lbproto.machine.tls import Certificate, ClientTls, ServerTls
 from lbproto_cli.load import Unreadable, load, parse
 from lbproto_cli.problems import ConfigProblems
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RUNTIMES = ("asyncio", "uvloop")
 
@@ -69,7 +84,7 @@ def test_a_byte_order_mark_and_standard_tags_are_taken() -> None:
 def test_a_service_gets_every_default_of_the_core() -> None:
     (got,) = config(service()).services
     assert got.name == "service1"
-    assert got.listen == (Target("127.0.0.1", 80),)
+    assert got.listen == (Listen(target=Target("127.0.0.1", 80)),)
     assert got.limits == Limits()
     assert got.timeouts == Timeouts()
     assert got.request_headers == got.response_headers == HeaderRules()
@@ -98,7 +113,8 @@ services:
     upgrades: [WebSocket, "*"]
     proxy_status: false
     limits: {header_size: 1MiB, body_size: 10KB, interim_responses: 0}
-    timeouts: {connect: 250ms, tunnel: 1d, send: 1h}
+    timeouts:
+      {connect: 250ms, tunnel: 1d, send: 1h, proxy_protocol: 1, tls_handshake: 2}
     request_headers:
       set: {Host: one.one.one.one, X-Number: 1}
       add: {X-Via: [lb, "é"]}
@@ -118,10 +134,10 @@ upstreams:
     assert got.upstream_keepalive_pool_size == 0
     (web,) = got.services
     assert web.listen == (
-        Target("0.0.0.0", 6188),
-        Target("::1", 0),
-        Target("", 0, "/run/lb.sock"),
-        Target("127.0.0.1", 81),
+        Listen(target=Target("0.0.0.0", 6188)),
+        Listen(target=Target("::1", 0)),
+        Listen(target=Target("", 0, "/run/lb.sock")),
+        Listen(target=Target("127.0.0.1", 81)),
     )
     assert web.trusted_proxies == (ip_network("127.0.0.0/8"), ip_network("::1"))
     assert web.trust_unix is True
@@ -130,7 +146,13 @@ upstreams:
     assert web.limits == Limits(
         header_size=1024**2, body_size=10_000, interim_responses=0
     )
-    assert web.timeouts == Timeouts(connect=0.25, tunnel=86400.0, send=3600.0)
+    assert web.timeouts == Timeouts(
+        connect=0.25,
+        tunnel=86400.0,
+        send=3600.0,
+        proxy_protocol=1.0,
+        tls_handshake=2.0,
+    )
     assert web.request_headers == HeaderRules(
         set=((b"Host", b"one.one.one.one"), (b"X-Number", b"1")),
         add=((b"X-Via", b"lb"), (b"X-Via", "é".encode())),
@@ -190,16 +212,128 @@ def test_a_section_with_nothing_in_it_means_defaults() -> None:
         "access_log: {format: off}",
         "access_log: {path: /x, format: off}",
         service("routes: []"),
-        'services: [{listen: [{address: "*:1", tls: null, proxy_protocol: false}], '
-        "upstream: {backends: [h:1]}}]",
-        upstream("sticky: null", "tls: null", "proxy_protocol: null", "slow_start: 0s"),
-        upstream("slow_start: 0", "proxy_protocol: false", "health_check:"),
+        upstream("sticky: null", "slow_start: 0s"),
+        upstream("slow_start: 0", "health_check:"),
         'upstreams: {a: {backends: [{address: "h:1", backup: false, '
         "max_connections: null}]}}",
     ],
 )
 def test_a_key_that_works_later_may_say_that_it_is_off(text: str) -> None:
     config(text)
+
+
+TLS = """\
+services:
+- name: web
+  listen:
+  - address: "*:443"
+    tls:
+      certificates:
+      - {cert: a.pem, key: keys/a.key}
+      - {cert: /etc/b.pem, key: ../b.key}
+      client_ca: ca.pem
+      client_auth: optional
+  - {address: "*:81", proxy_protocol: true}
+  - {address: "*:82", tls: null, proxy_protocol: null}
+  - {address: "*:83", tls: false, proxy_protocol: false}
+  upstream: {backends: ["unix:/run/app"], tls: {verify: false}, proxy_protocol: v1}
+upstreams:
+  web:
+    backends: [App.Example:443]
+    tls: {sni: One.Example, ca_file: ca.pem, certificate: {cert: c.pem, key: c.key}}
+    proxy_protocol: v2
+  all: {backends: [h:1], tls: true}
+  none: {backends: [h:1], tls: false, proxy_protocol: false}
+  off: {backends: [h:1], tls: null, proxy_protocol: null}
+"""
+
+
+def test_tls_and_proxy_protocol_arrive() -> None:
+    got = config(TLS)
+    certificates = (
+        Certificate(cert="a.pem", key="keys/a.key"),
+        Certificate(cert="/etc/b.pem", key="../b.key"),
+    )
+    tls = ServerTls(
+        certificates=certificates, client_ca="ca.pem", client_auth="optional"
+    )
+    assert got.services[0].listen == (
+        Listen(target=Target("0.0.0.0", 443), tls=tls),
+        Listen(target=Target("0.0.0.0", 81), proxy_protocol=True),
+        Listen(target=Target("0.0.0.0", 82)),
+        Listen(target=Target("0.0.0.0", 83)),
+    )
+    assert got.upstreams["web"] == Upstream(
+        name="web",
+        backends=(Backend(target=Target("app.example", 443)),),
+        tls=ClientTls(
+            sni="one.example",
+            ca_file="ca.pem",
+            certificate=Certificate(cert="c.pem", key="c.key"),
+        ),
+        proxy_protocol="v2",
+    )
+    inline = got.upstreams[got.services[0].upstream]
+    assert (inline.tls, inline.proxy_protocol) == (ClientTls(verify=False), "v1")
+    assert got.upstreams["all"].tls == ClientTls()
+    for name in ("none", "off"):
+        assert got.upstreams[name].tls is None
+        assert got.upstreams[name].proxy_protocol is None
+
+
+def test_paths_begin_at_the_folder_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "lb.yaml").write_text(TLS)
+    monkeypatch.chdir(tmp_path)
+    loaded = load("conf/lb.yaml", RUNTIMES)
+    tls = loaded.config.services[0].listen[0].tls
+    assert tls is not None
+    assert [it.cert for it in tls.certificates] == [
+        f"{tmp_path}/conf/a.pem",
+        "/etc/b.pem",
+    ]
+    assert tls.certificates[0].key == f"{tmp_path}/conf/keys/a.key"
+    assert tls.client_ca == f"{tmp_path}/conf/ca.pem"
+    web = loaded.config.upstreams["web"].tls
+    assert web is not None
+    assert web.ca_file == f"{tmp_path}/conf/ca.pem"
+    assert web.certificate == Certificate(
+        cert=f"{tmp_path}/conf/c.pem", key=f"{tmp_path}/conf/c.key"
+    )
+
+
+def test_an_upstream_is_found_in_the_file_by_its_name() -> None:
+    loaded = parse(TLS.encode(), "conf.yaml", RUNTIMES)
+    assert loaded.upstream("web") == ("upstreams", "web")
+    inline = loaded.config.services[0].upstream
+    assert loaded.upstream(inline) == ("services", 0, "upstream")
+
+
+def test_values_of_rules_may_hold_variables() -> None:
+    (got,) = config(
+        service(
+            "request_headers:",
+            "  set: {X-Subject: $ssl_client_s_dn, X-Price: 5$, X-Cost: $$host}",
+            '  add: {X-Seen: ["a", "${scheme}://$host "]}',
+            "response_headers: {set: {X-Client: $remote_addr}}",
+        )
+    ).services
+    assert got.request_headers == HeaderRules(
+        set=(
+            (b"X-Subject", Template((Variable.CLIENT_SUBJECT,))),
+            (b"X-Price", b"5$"),
+            (b"X-Cost", b"$host"),
+        ),
+        add=(
+            (b"X-Seen", b"a"),
+            (b"X-Seen", Template((Variable.SCHEME, b"://", Variable.HOST))),
+        ),
+    )
+    assert got.response_headers == HeaderRules(
+        set=((b"X-Client", Template((Variable.CLIENT_ADDRESS,))),)
+    )
 
 
 def test_standard_input_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,14 @@ import socket
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from lbproto_cli.main import main
+from lbproto_runtimes.contexts import Contexts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +32,18 @@ upgrade_sock: {0}/lb.sock
 STUB = """\
 import os, pathlib
 
+from lbproto_runtimes.env import WallClockEnv
+
 class Stub:
     name = "stub"
 
-    def run(self, gateway, listeners, logs):
+    def env(self):
+        return WallClockEnv()
+
+    def run(self, gateway, listeners, logs, contexts=None):
+        for it in listeners:
+            if it.listen.tls is not None:
+                contexts.server(it.listen.tls)
         out = pathlib.Path(os.environ["STUB_OUT"])
         lines = [f"{it.service.name} {it.target}" for it in listeners]
         pid_file = os.environ.get("STUB_PID_FILE")
@@ -132,16 +143,9 @@ WRONG_FLAGS = [
         "lb: --demo brings its own backends, expected no --conf",
     ),
     (
-        [*LISTEN, *BACKEND, "--runtime", "gevent"],
-        "lb: --runtime gevent is not supported yet",
-    ),
-    (
-        [*LISTEN, *BACKEND, "--runtime", "threads"],
-        "lb: --runtime threads is not supported yet",
-    ),
-    (
         [*LISTEN, *BACKEND, "--runtime", "asyncoi"],
-        'lb: --runtime "asyncoi", expected asyncio, uvloop, did you mean asyncio?',
+        'lb: --runtime "asyncoi", expected asyncio, gevent, threads, uvloop,'
+        " did you mean asyncio?",
     ),
     (
         ["--listen", "127.0.0.1:1", "--listen", "127.0.0.1:1", *BACKEND],
@@ -365,7 +369,7 @@ def test_the_default_runtime_gives_way_where_uvloop_is_missing(
     monkeypatch.setitem(sys.modules, "uvloop", None)
     missing = "uvloop is not installed (pip install 'lbproto[uvloop]')"
     options = parser().parse_args([*LISTEN, *BACKEND], namespace=Options())
-    decided = plan(options, {})
+    decided = plan(options, {}, Contexts())
     assert decided.runtime == decided.config.runtime == "asyncio"
     assert decided.notes == (f"{missing}; using asyncio",)
     assert main([*LISTEN, *BACKEND, "--runtime", "uvloop"]) == 2
@@ -373,6 +377,107 @@ def test_the_default_runtime_gives_way_where_uvloop_is_missing(
     path = write(tmp_path, "threads: 1\nruntime: uvloop\n")
     assert main([*LISTEN, *BACKEND, "-c", path]) == 1
     assert capsys.readouterr().err == f"{path}:2:10: runtime: {missing}\n"
+
+
+def test_a_runtime_whose_package_is_missing_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "gevent", None)
+    assert main([*LISTEN, *BACKEND, "--runtime", "gevent"]) == 2
+    assert capsys.readouterr().err == (
+        "lb: --runtime gevent: gevent is not installed"
+        " (pip install 'lbproto[gevent]')\n"
+    )
+
+
+SECURE = """\
+services:
+- name: web
+  listen:
+  - "127.0.0.1:0"
+  - {address: "127.0.0.1:0", tls: {certificates: [{cert: a.pem, key: a.key}]}}
+  - {address: "127.0.0.1:0", proxy_protocol: true}
+  - address: "unix:LB"
+    proxy_protocol: true
+    tls: {certificates: [{cert: a.pem, key: a.key}]}
+  upstream: {backends: [h:1], tls: true}
+"""
+
+
+def secure(folder: Path, until: datetime | None = None) -> str:
+    """Write the file above and the certificate that it names."""
+    issued = trustme.CA().issue_cert("a.example", not_after=until)
+    issued.private_key_pem.write_to_path(folder / "a.key")
+    issued.cert_chain_pems[0].write_to_path(folder / "a.pem")
+    return write(folder, SECURE.replace("LB", f"{folder}/lb"))
+
+
+def test_listeners_say_what_opens_their_connections(
+    stub: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-c", secure(tmp_path), "--runtime", "stub"]) == 0
+    plain, tls, header, both = stub.read_text().splitlines()
+    lines = [
+        line.partition(" ")[2] for line in capfd.readouterr().err.splitlines()[1:-1]
+    ]
+    address = header.removeprefix("web ")
+    asked = re.sub(r":[0-9]+$", ":0", address)
+    assert lines == [
+        f'warning service "web", {asked}: proxy_protocol with no trusted_proxies:'
+        " every connection will be refused",
+        f'warning service "web", unix:{tmp_path}/lb: proxy_protocol with no unix:'
+        " in trusted_proxies: every connection will be refused",
+        f"info listening service=web address={plain.removeprefix('web ')}",
+        f"info listening service=web address={tls.removeprefix('web ')} tls=true",
+        f"info listening service=web address={address} proxy_protocol=true",
+        f"info listening service=web address={both.removeprefix('web ')}"
+        " tls=true proxy_protocol=true",
+    ]
+
+
+def test_a_certificate_that_has_expired_is_worth_a_warning(
+    stub: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = secure(tmp_path, datetime(2020, 1, 2, tzinfo=UTC))
+    assert main(["-c", path, "--runtime", "stub"]) == 0
+    assert stub.exists()
+    said = f" warning certificate has expired cert={tmp_path}/a.pem expired="
+    lines = [line for line in capfd.readouterr().err.splitlines() if said in line]
+    assert len(lines) == 1
+    assert lines[0].endswith("expired=2020-01-02T00:00:00Z")
+
+
+def test_nobody_is_warned_who_believes_somebody(tmp_path: Path) -> None:
+    from lbproto_cli.arguments import Options, parser
+    from lbproto_cli.plan import plan
+
+    path = secure(tmp_path)
+    with open(path, "a") as file:
+        file.write('  trusted_proxies: [127.0.0.1, "unix:"]\nruntime: asyncio\n')
+    options = parser().parse_args(["-c", path], namespace=Options())
+    assert plan(options, {}, Contexts()).notes == ()
+
+
+@pytest.mark.parametrize("flags", [["-t"], ["--runtime", "asyncio"]])
+def test_every_start_and_every_check_reads_the_certificates(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = secure(tmp_path)
+    (tmp_path / "a.key").unlink()
+    assert main(["-c", path, *flags]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    key = f"tls.certificates[0].key: cannot use {tmp_path}/a.key: "
+    assert first.startswith(f"{path}:5:70: services[0].listen[1].{key}")
+    assert second.startswith(f"{path}:9:45: services[0].listen[3].{key}")
+    assert not (tmp_path / "lb").exists()
+
+
+def test_a_file_with_certificates_passes_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = secure(tmp_path)
+    assert main(["-t", "-c", path]) == 0
+    assert capsys.readouterr().err == f"lb: configuration file {path} is valid\n"
 
 
 @pytest.mark.usefixtures("stub")

@@ -36,6 +36,13 @@ def service(*lines: str) -> str:
     return text + 'upstreams: {a: {backends: ["h:1"]}}\n'
 
 
+def listener(*lines: str) -> str:
+    """Write a file with one good service and these lines of its listener."""
+    text = 'services:\n- listen:\n  - address: "127.0.0.1:80"\n'
+    text += "".join(f"    {line}\n" for line in lines)
+    return text + "  upstream: {backends: [h:1]}\n"
+
+
 def upstream(*lines: str) -> str:
     return "upstreams:\n  a:\n    backends: [h:1]\n" + "".join(
         f"    {line}\n" for line in lines
@@ -56,14 +63,6 @@ LATER = [
     ("metrics: {listen: x}", "1:1: metrics: not supported yet"),
     ("access_log: {path: /x}", "1:1: access_log: not supported yet"),
     (
-        "runtime: gevent",
-        '1:10: runtime: "gevent" is not supported yet, expected asyncio or uvloop',
-    ),
-    (
-        "runtime: threads",
-        '1:10: runtime: "threads" is not supported yet, expected asyncio or uvloop',
-    ),
-    (
         service("framing: native"),
         '4:12: services[0].framing: "native" is not supported yet, expected h11',
     ),
@@ -77,11 +76,6 @@ LATER = [
         '4:14: upstreams.a.hash_on: "path" is not supported yet',
     ),
     (upstream("sticky: {cookie: x}"), "4:5: upstreams.a.sticky: not supported yet"),
-    (upstream("tls: {sni: x}"), "4:5: upstreams.a.tls: not supported yet"),
-    (
-        upstream("proxy_protocol: v2"),
-        '4:21: upstreams.a.proxy_protocol: "v2" is not supported yet',
-    ),
     (
         upstream("slow_start: 5s"),
         '4:17: upstreams.a.slow_start: "5s" is not supported yet',
@@ -215,7 +209,7 @@ SEEN_AND_EXPECTED = [
     # Words
     (
         "runtime: uvlop\n",
-        '1:10: runtime: got "uvlop", expected asyncio or uvloop, did you mean uvloop?',
+        '1:10: runtime: got "uvlop", expected one of asyncio, uvloop, did you mean uvloop?',
     ),
     (
         "runtime: 5\n",
@@ -303,6 +297,131 @@ SEEN_AND_EXPECTED = [
         "4:36:"
         ' services[0].request_headers.set.a: the same field as "A", expected it once',
     ),
+    (
+        service("request_headers: {set: {A: a-$hots}}"),
+        "4:30: services[0].request_headers.set.A: unknown variable hots in"
+        ' "a-$hots", did you mean host? ($$ is a dollar sign)',
+    ),
+    (
+        service('response_headers: {add: {A: [x, "${}"]}}'),
+        '4:31: services[0].response_headers.add.A: got "${}", expected a name and }'
+        " after ${",
+    ),
+    (
+        service('request_headers: {set: {A: "${host"}}'),
+        '4:30: services[0].request_headers.set.A: got "${host", expected a name and }'
+        " after ${",
+    ),
+    (
+        service("request_headers: {set: {hOST: $host}}"),
+        '4:33: services[0].request_headers.set.hOST: got "$host", expected a host'
+        " without variables (Host is the client's own unless it is set)",
+    ),
+    (
+        service('request_headers: {set: {Host: "${"}}'),
+        '4:33: services[0].request_headers.set.Host: got "${", expected a name and }'
+        " after ${",
+    ),
+    # TLS
+    (
+        listener("tls: true"),
+        "4:10: services[0].listen[0].tls: got true, expected a mapping with certificates",
+    ),
+    (
+        listener("tls: on"),
+        '4:10: services[0].listen[0].tls: got "on", expected a mapping',
+    ),
+    (
+        listener("tls: {}"),
+        "4:10: services[0].listen[0].tls.certificates: missing, expected this key",
+    ),
+    (
+        listener("tls: {certificates: []}"),
+        "4:25: services[0].listen[0].tls.certificates: got an empty list,"
+        " expected at least one certificate",
+    ),
+    (
+        listener("tls: {certificates: [{cert: a.pem}]}"),
+        "4:26: services[0].listen[0].tls.certificates[0].key: missing, expected this key",
+    ),
+    (
+        listener("tls: {certificates: [{cert: 5, key: a.key}]}"),
+        "4:33: services[0].listen[0].tls.certificates[0].cert: got 5, expected a path"
+        ' (in quotes, "5", it is text)',
+    ),
+    (
+        listener("tls: {certificates: [{cert: a, key: a, sni: a}]}"),
+        "4:44: services[0].listen[0].tls.certificates[0].sni: unknown key, the nearest"
+        " known one is key",
+    ),
+    (
+        listener("tls: {certificats: []}", "proxy_protocol: v1"),
+        "4:10: services[0].listen[0].tls.certificates: missing, expected this key\n"
+        "conf.yaml:4:11: services[0].listen[0].tls.certificats: unknown key, did you mean"
+        " certificates?\n"
+        'conf.yaml:5:21: services[0].listen[0].proxy_protocol: got "v1", expected true or'
+        " false",
+    ),
+    (
+        listener("tls: {certificates: [{cert: a, key: a}], client_auth: require}"),
+        '4:59: services[0].listen[0].tls.client_auth: got "require", expected client_ca'
+        " beside it, a file of authorities",
+    ),
+    (
+        listener("tls: {certificates: [{cert: a, key: a}], client_auth: yes}"),
+        '4:59: services[0].listen[0].tls.client_auth: got "yes", expected one of none,'
+        " optional, require",
+    ),
+    (
+        listener("tls: {certificates: [{cert: a, key: a}], client_ca: b}"),
+        "4:57: services[0].listen[0].tls.client_ca: nobody is asked for a certificate,"
+        " expected client_auth: optional or require beside it",
+    ),
+    (
+        upstream("tls: yes"),
+        '4:10: upstreams.a.tls: got "yes", expected true, false or a mapping',
+    ),
+    (
+        upstream("tls: {sni: 10.0.0.1}"),
+        '4:16: upstreams.a.tls.sni: got "10.0.0.1", expected a host name, no address and'
+        " no port",
+    ),
+    (
+        upstream('tls: {sni: "::1"}'),
+        '4:16: upstreams.a.tls.sni: got "::1", expected a host name, no address and no'
+        " port",
+    ),
+    (
+        upstream("tls: {sni: é.example}"),
+        '4:16: upstreams.a.tls.sni: got "\\u00e9.example", expected a host name in ASCII'
+        " such as app.example",
+    ),
+    (
+        upstream("tls: {sni: a.example.}"),
+        '4:16: upstreams.a.tls.sni: got "a.example.", expected a host name in ASCII'
+        " such as app.example",
+    ),
+    (
+        upstream("tls: {sni: 5}"),
+        "4:16: upstreams.a.tls.sni: got 5, expected a host name",
+    ),
+    (
+        upstream("tls: {certificate: {cert: a}}"),
+        "4:24: upstreams.a.tls.certificate.key: missing, expected this key",
+    ),
+    (
+        upstream("proxy_protocol: true"),
+        "4:21: upstreams.a.proxy_protocol: got true, expected v1, v2 or null",
+    ),
+    (
+        upstream("proxy_protocol: v3"),
+        '4:21: upstreams.a.proxy_protocol: got "v3", expected v1, v2 or null',
+    ),
+    (
+        'upstreams: {a: {tls: true, backends: [h:1, "unix:/a"]}}\n',
+        "1:44: upstreams.a.backends[1]: no name to find in its certificate, expected sni"
+        " in tls, or verify: false there",
+    ),
     # References
     (
         "services: [{listen: [], upstream: {backends: [h:1]}}]\n",
@@ -356,7 +475,18 @@ SEEN_AND_EXPECTED = [
 def test_a_problem_says_where_what_was_seen_and_what_is_expected(
     text: str, expected: str
 ) -> None:
-    assert problems(text) == [f"conf.yaml:{expected}"]
+    assert problems(text) == f"conf.yaml:{expected}".split("\n")
+
+
+@pytest.mark.parametrize(
+    "tls", ["{sni: a.example}", "{verify: false}", "{verify: 5}", "false", "null"]
+)
+def test_a_unix_socket_needs_a_name_only_where_it_is_checked(tls: str) -> None:
+    text = f'upstreams: {{a: {{tls: {tls}, backends: ["unix:/a"]}}}}'
+    if tls == "{verify: 5}":
+        assert len(problems(text)) == 1
+    else:
+        assert len(config(text).upstreams) == 1
 
 
 @pytest.mark.parametrize(
