@@ -5,7 +5,8 @@ for that are there to be used: an `Attendant` polls sockets and carries out effe
 an `Acceptor` takes clients. What is left is to wait, and to say who owns what. It
 passes the contract of runtimes:
 
-    PYTHONPATH=examples python -m lbproto_runtimes.contract selectors_runtime
+    PYTHONPATH=examples python -m lbproto_runtimes.contract \
+        selectors_runtime:SelectorsRuntime
 """
 
 from __future__ import annotations

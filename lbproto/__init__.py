@@ -13,9 +13,12 @@ from lbproto.config import (
     Config,
     HeaderRules,
     Limits,
+    Listen,
     Service,
+    Template,
     Timeouts,
     Upstream,
+    Variable,
 )
 from lbproto.machine.effects import (
     Access,
@@ -30,6 +33,7 @@ from lbproto.machine.effects import (
     Park,
     Send,
     SetReading,
+    StartTls,
     Target,
 )
 from lbproto.machine.env import Env, Machine
@@ -45,11 +49,13 @@ from lbproto.machine.events import (
     Lost,
     Opened,
     PeerInfo,
+    Secured,
     TlsInfo,
     Wake,
     WriteBlocked,
     WriteUnblocked,
 )
+from lbproto.machine.tls import Certificate, ClientTls, ServerTls
 from lbproto.machine.values import ConnId
 from lbproto.proxy.connection import ProxyConnection
 from lbproto.proxy.gateway import Gateway
@@ -62,6 +68,8 @@ __all__ = [
     "Adopt",
     "Backend",
     "Balancer",
+    "Certificate",
+    "ClientTls",
     "Close",
     "Config",
     "ConnId",
@@ -83,6 +91,7 @@ __all__ = [
     "Lease",
     "Level",
     "Limits",
+    "Listen",
     "LocalProtocolError",
     "Log",
     "Lost",
@@ -93,13 +102,18 @@ __all__ = [
     "PeerInfo",
     "ProxyConnection",
     "RoundRobin",
+    "Secured",
     "Send",
+    "ServerTls",
     "Service",
     "SetReading",
+    "StartTls",
     "Target",
+    "Template",
     "Timeouts",
     "TlsInfo",
     "Upstream",
+    "Variable",
     "Wake",
     "WriteBlocked",
     "WriteUnblocked",

@@ -64,6 +64,37 @@ class Authority:
         )
         return self.store(certificate.public_bytes(pem), private)
 
+    def issue_strange(self, *, names: bytes) -> Certificate:
+        """Issue a certificate whose alternative names (DER) are no names.
+
+        OpenSSL verifies it; who reads the names finds out.
+        """
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes, serialization
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        pem = serialization.Encoding.PEM
+        plain = serialization.NoEncryption()
+        private = self._ca.private_key_pem.bytes()
+        signer = serialization.load_pem_private_key(private, None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey), "trustme's default"
+        issuer = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes()).subject
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.datetime.now(datetime.UTC)
+        alternatives = x509.UnrecognizedExtension(
+            x509.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, names
+        )
+        certificate = (
+            x509.CertificateBuilder(issuer, x509.Name([]), key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=30))
+            .add_extension(alternatives, critical=False)
+            .sign(signer, hashes.SHA256())
+        )
+        written = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+        return self.store(certificate.public_bytes(pem), written)
+
     def store(self, cert: bytes, key: bytes) -> Certificate:
         """Write any two files."""
         self._count += 1

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lbproto.machine.effects import Level
@@ -120,6 +121,7 @@ def _serve(decided: Plan, contexts: Contexts, demo_lines: Sequence[str]) -> int:
     config = decided.config
     raise_descriptor_limit()
     logs = Logs(config.error_log, decided.level)
+    sys.unraisablehook = partial(_note, logs)
     try:
         runtime = load(decided.runtime)
         with (
@@ -134,6 +136,18 @@ def _serve(decided: Plan, contexts: Contexts, demo_lines: Sequence[str]) -> int:
             return runtime.run(gateway, listeners, logs, contexts)
     finally:
         logs.close()
+
+
+def _note(logs: Logs, found: sys.UnraisableHookArgs) -> None:
+    """Log an error that Python could only print, in one line.
+
+    The ssl module meets one in the handshake of a client whose server name is not
+    ASCII; the handshake fails then, which has a line of its own.
+    """
+    strange_name = isinstance(found.exc_value, UnicodeError)
+    level = Level.DEBUG if strange_name else Level.ERROR
+    detail = f"{type(found.exc_value).__name__}: {found.exc_value}"
+    logs.log(level, "error in a callback", {"detail": detail})
 
 
 @contextlib.contextmanager

@@ -54,6 +54,8 @@ class TlsInfo:
     peer_cert: str
     """The verified subject of the peer's certificate (RFC 4514, printable ASCII);
     empty without one."""
+    verified: bool = False
+    """The peer has shown a certificate, and it is good; its subject may be empty."""
 
 
 @value

@@ -84,7 +84,7 @@ def _told(variable: Variable, request: RequestHead, peer: PeerInfo) -> str:
         case Variable.CLIENT_SUBJECT:
             return tls.peer_cert
         case Variable.CLIENT_VERIFIED:
-            return "SUCCESS" if tls.peer_cert else "NONE"
+            return "SUCCESS" if tls.verified else "NONE"
         case Variable.SERVER_NAME:
             return tls.sni
         case Variable.TLS_VERSION:

@@ -192,6 +192,8 @@ class Channel:
             plain = tls.receive(data)
         except TlsFailure as failure:
             self._flush(tls)
+            if failure.plain and self.owner is not None:
+                self.owner.feed(Data(self.conn, failure.plain))
             self._give_up(failure.reason)
             return
         self._flush(tls)

@@ -203,7 +203,9 @@ class GeventRuntime:
     ) -> None:
         """Accept clients in this greenlet; see `Runtime`."""
         platform = Greenlets()
-        PolledServer(platform, gateway, listeners, logs, contexts).serve(ready)
+        server = PolledServer(platform, gateway, listeners, logs, contexts)
+        server.serve(ready)
+        server.close()
         platform.close()
 
     def run(

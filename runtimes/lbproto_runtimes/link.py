@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, cast
 
 from lbproto.machine.events import WriteBlocked, WriteUnblocked
@@ -69,7 +70,8 @@ class Link(Channel, asyncio.Protocol):
     def write_eof(self) -> None:
         """Send FIN behind what is queued."""
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write_eof()
+            with contextlib.suppress(OSError):  # gone: reading tells
+                self.transport.write_eof()
 
     def shut(self, patience: float) -> None:
         """Forget the connection, flush for at most `patience` seconds, then close."""

@@ -9,6 +9,7 @@ of the server, at which they look when the platform rings.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import traceback
@@ -66,7 +67,8 @@ class PolledServer:
         self.over = False
         """No client is left, and none will come."""
         self._gateway = gateway
-        self._poll = platform.shared_poll()
+        self.poll = platform.shared_poll()
+        """What the thread that accepts waits with."""
         self._lock = platform.lock()
         self._clients = 0
         self._keeping = True
@@ -97,24 +99,27 @@ class PolledServer:
         self.over = True
         self.keeper.wake()
         while self._keeping:
-            self._poll.wait(math.inf)
-        self._poll.close()
+            self.poll.wait(math.inf)
+
+    def close(self) -> None:
+        """Give back what it holds, after `serve`."""
+        self.poll.close()
 
     def drain(self, grace: float, timeout: float) -> None:
         """Stop accepting, let what is in flight end; from any thread."""
         if self._asked is Phase.SERVING:
             self.draining = Drain(grace, timeout)
             self._asked = Phase.DRAINING
-            self._poll.wake()
+            self.poll.wake()
 
     def stop(self) -> None:
         """Stop at once; from any thread."""
         self._asked = Phase.STOPPED
-        self._poll.wake()
+        self.poll.wake()
 
     def _turn(self) -> None:
         until = min((at for at, _ in self._later), default=math.inf)
-        found = self._poll.wait(max(0.0, until - time.monotonic()))
+        found = self.poll.wait(max(0.0, until - time.monotonic()))
         for descriptor, _ in found:
             act = self._watched.get(descriptor)
             if act is not None:
@@ -144,18 +149,19 @@ class PolledServer:
         except Exception as error:
             self.crashed(error)
         self._keeping = False
-        self._poll.wake()
+        with contextlib.suppress(OSError):  # it was seen, and all is closed
+            self.poll.wake()
 
     # -- what acceptors ask for ----------------------------------------------
 
     def watch(self, sock: socket.socket, ready: Callable[[], None]) -> None:
         """Call `ready` when a client waits."""
         self._watched[sock.fileno()] = ready
-        self._poll.watch(sock.fileno(), READ)
+        self.poll.watch(sock.fileno(), READ)
 
     def ignore(self, sock: socket.socket) -> None:
         """Call nothing any more."""
-        self._poll.watch(sock.fileno(), 0)
+        self.poll.watch(sock.fileno(), 0)
         del self._watched[sock.fileno()]
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
@@ -188,7 +194,7 @@ class PolledServer:
             self._clients -= 1
             last = not self._clients
         if was_full or (last and self.phase is not Phase.SERVING):
-            self._poll.wake()
+            self.poll.wake()
 
     def crashed(self, error: Exception) -> None:
         """Something raised outside of any machine: log it."""

@@ -43,11 +43,12 @@ def subject_of(certificate: Mapping[str, object]) -> str:
 
 
 def _escaped(text: str) -> str:
+    first, last = text.startswith((" ", "#")), text.endswith(" ") and len(text) > 1
     text = _SPECIAL.sub(lambda found: "\\" + found[0], text)
     text = _FOREIGN.sub(_bytewise, text)
-    if text.startswith((" ", "#")):
+    if first:
         text = "\\" + text
-    if text.endswith(" ") and not text.endswith("\\ "):
+    if last:
         text = text[:-1] + "\\ "
     return text
 

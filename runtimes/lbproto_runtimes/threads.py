@@ -102,8 +102,8 @@ class EpollPoll:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._masks: dict[int, int] = {}
-        self._woken, self._waker = os.pipe()
-        for descriptor in (self._woken, self._waker):
+        self._woken, self.waker = os.pipe()
+        for descriptor in (self._woken, self.waker):
             os.set_blocking(descriptor, False)
         self._epoll.register(self._woken, READ)
 
@@ -132,12 +132,12 @@ class EpollPoll:
 
     def wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: it is awake
-            os.write(self._waker, b"!")
+            os.write(self.waker, b"!")
 
     def close(self) -> None:
         self._epoll.close()
         os.close(self._woken)
-        os.close(self._waker)
+        os.close(self.waker)
 
 
 class Threads:
@@ -192,7 +192,9 @@ class ThreadsRuntime:
     ) -> None:
         """Accept clients in this thread; see `Runtime`."""
         platform = Threads()
-        PolledServer(platform, gateway, listeners, logs, contexts).serve(ready)
+        server = PolledServer(platform, gateway, listeners, logs, contexts)
+        server.serve(ready)
+        server.close()
         platform.close()
 
     def run(
@@ -203,10 +205,20 @@ class ThreadsRuntime:
         contexts: Contexts | None = None,
     ) -> int:
         """Serve until SIGTERM (graceful) or SIGINT (at once) ends it; return 0."""
+        platform = Threads()
+        server = PolledServer(platform, gateway, listeners, logs, contexts)
+        assert isinstance(server.poll, EpollPoll), "made by this platform"
 
         def ready(serving: Serving) -> None:
             for number, act in Signals(serving, gateway, logs).actions().items():
                 signal.signal(number, lambda *_, act=act: act())
 
-        self.serve(gateway, listeners, logs, ready, contexts)
+        # A signal that comes just before the wait would not end it.
+        signal.set_wakeup_fd(server.poll.waker, warn_on_full_buffer=False)
+        try:
+            server.serve(ready)
+        finally:
+            signal.set_wakeup_fd(-1)
+        server.close()
+        platform.close()
         return 0

@@ -23,12 +23,14 @@ import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lbproto.machine.errors import LbError
 from lbproto.machine.events import TlsInfo
 from lbproto_runtimes.subject import subject_of
 
 __all__ = ["NamedObject", "TlsChannel", "TlsFailure"]
 
-READ_SIZE: Final = 64 * 1024
+READ_SIZE: Final = 16 * 1024
+"""OpenSSL hands out one record at a time, which holds no more (RFC 8446 5.1)."""
 
 WORDS: Final = {
     "HTTP_REQUEST": "plain HTTP in place of TLS",
@@ -40,13 +42,18 @@ WORDS: Final = {
 }
 """What OpenSSL means, where its own words are dark."""
 
+_ALERT: Final = re.compile(r"(?:SSLV3|TLSV1|TLSV13)_ALERT_")
+"""The prefix tells when OpenSSL learnt of an alert, not what is spoken."""
 
-class TlsFailure(Exception):
+
+class TlsFailure(LbError):
     """The peer broke TLS, or is not who it should be."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, plain: bytes = b"") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.plain = plain
+        """What it had said before that, in order."""
 
 
 class NamedObject(ssl.SSLObject):
@@ -74,12 +81,11 @@ class TlsChannel:
         *,
         server_side: bool,
         server_hostname: str | None = None,
-        session: ssl.SSLSession | None = None,
     ) -> None:
         self._inward = ssl.MemoryBIO()
         self._outward = ssl.MemoryBIO()
         self._object = context.wrap_bio(
-            self._inward, self._outward, server_side, server_hostname, session
+            self._inward, self._outward, server_side, server_hostname
         )
         self._notified = False
         self.established = False
@@ -101,15 +107,23 @@ class TlsChannel:
         server_hostname: str | None,
         session: ssl.SSLSession | None = None,
     ) -> TlsChannel:
-        """Make the side that begins; a session of another context is not used."""
-        with contextlib.suppress(ValueError):
-            return cls(
-                context,
-                server_side=False,
-                server_hostname=server_hostname,
-                session=session,
-            )
-        return cls(context, server_side=False, server_hostname=server_hostname)
+        """Make the side that begins; a session of another context is not used.
+
+        Raises:
+            TlsFailure: there is no name to look for, or it cannot be one.
+        """
+        # Over memory, unlike over a socket, ssl would let any name pass then.
+        if context.check_hostname and not server_hostname:
+            raise TlsFailure("there is no name to look for in the certificate")
+        try:
+            made = cls(context, server_side=False, server_hostname=server_hostname)
+        except (ssl.SSLError, ValueError):
+            reason = f"{server_hostname!r} cannot be the name of a server"
+            raise TlsFailure(reason) from None
+        if session is not None:
+            with contextlib.suppress(ValueError):
+                made._object.session = session
+        return made
 
     def start(self) -> None:
         """Say hello, if it is ours to begin.
@@ -144,7 +158,7 @@ class TlsChannel:
         except ssl.SSLZeroReturnError:
             self.ended = True
         except ssl.SSLError as error:
-            raise TlsFailure(_reason(error)) from None
+            raise TlsFailure(_reason(error), b"".join(pieces)) from None
         return b"".join(pieces)
 
     def send(self, data: bytes) -> None:
@@ -179,11 +193,19 @@ class TlsChannel:
             sni=getattr(tls, "asked", None) or tls.server_hostname or "",
             version=tls.version() or "",
             peer_cert=subject_of(self.certificate()),
+            verified=bool(self.certificate()),
         )
 
     def certificate(self) -> Mapping[str, Any]:
-        """Return what the peer's certificate says; empty if none was verified."""
-        return self._object.getpeercert() or {}
+        """Return what the peer's certificate says; empty if none was verified.
+
+        Raises:
+            TlsFailure: it holds what no certificate should; once established, never.
+        """
+        try:
+            return self._object.getpeercert() or {}
+        except (ssl.SSLError, ValueError):  # an authority signed text that is none
+            raise TlsFailure("the certificate cannot be read") from None
 
     @property
     def session(self) -> ssl.SSLSession | None:
@@ -197,16 +219,22 @@ class TlsChannel:
             return
         except (ssl.SSLError, OSError) as error:
             raise TlsFailure(_reason(error)) from None
+        self.certificate()
         self.established = True
 
 
 def _reason(error: OSError) -> str:
     """Say in plain words what went wrong, without places in somebody's sources."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        message = error.verify_message
-        return message[:1].lower() + message[1:].rstrip(".")
+        return _lowered(error.verify_message.rstrip("."))
     reason = getattr(error, "reason", None)
     if isinstance(reason, str) and reason:
-        return WORDS.get(reason) or reason.lower().replace("_", " ")
+        words = _ALERT.sub("the peer's alert: ", reason)
+        return WORDS.get(reason) or words.lower().replace("_", " ")
     text = re.sub(r"\s*\(_ssl\.c:[0-9]+\)", "", error.strerror or str(error))
-    return text[:1].lower() + text[1:]
+    return _lowered(text)
+
+
+def _lowered(text: str) -> str:
+    """Begin with a small letter, unless it is an abbreviation."""
+    return text if text[:2].isupper() else text[:1].lower() + text[1:]

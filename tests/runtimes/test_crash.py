@@ -13,7 +13,7 @@ from lbproto.machine.events import Data, Event
 from lbproto.machine.values import ConnId
 from lbproto.proxy.connection import ProxyConnection
 from lbproto.proxy.gateway import Gateway
-from lbproto_runtimes.env import WallClockEnv
+from lbproto_runtimes import load
 from lbproto_runtimes.listen import bind
 from lbproto_runtimes.logs import Logs
 from tests.runtimes.embedded import Embedded
@@ -39,8 +39,10 @@ class Fragile:
 
 
 class FragileGateway(Gateway):
-    def connection(self, service: str, conn: ConnId) -> ProxyConnection:
-        inner = super().connection(service, conn)
+    def connection(
+        self, service: str, conn: ConnId, listen: Listen | None = None
+    ) -> ProxyConnection:
+        inner = super().connection(service, conn, listen)
         return Fragile(inner)  # type: ignore[return-value]
 
 
@@ -59,7 +61,7 @@ def serving(runtime: str, capfd: pytest.CaptureFixture[str]) -> Iterator[Serving
         listen = Listen(target=Target("127.0.0.1", 0))
         service = Service(name="web", upstream="web", listen=(listen,))
         config = Config(services=(service,), upstreams={"web": upstream})
-        gateway = FragileGateway(config, WallClockEnv())
+        gateway = FragileGateway(config, load(runtime).env())
         logs = Logs(None, Level.INFO)
         started.append(Embedded(runtime, gateway, bind(config), logs))
         return started[-1].address

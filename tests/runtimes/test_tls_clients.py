@@ -281,6 +281,7 @@ def test_garbage_in_a_handshake_ends_it(
         first[:60] + bytes(len(first) - 60),
         first + b"\x17\x03\x03\x00\x05hello",
         first + first,
+        first.replace(b"\x01a", b"\x01\xff"),  # as a server name
     ]
     for count, data in enumerate(wrong, 1):
         with one.connect() as client:

@@ -13,7 +13,7 @@ from lbproto.machine.events import PeerInfo, TlsInfo
 from lbproto.rewriting.variables import UnknownVariable, filled, template
 
 PEER = PeerInfo(address="192.0.2.1", port=4711, local="127.0.0.1:80")
-TLS = TlsInfo(alpn="", sni="a.example", version="TLSv1.3", peer_cert="CN=ann,O=A\\, B")
+TLS = TlsInfo("", "a.example", "TLSv1.3", "CN=ann,O=A\\, B", verified=True)
 SECURED = replace(PEER, tls=TLS)
 LOCAL = PeerInfo(address="unix:", port=0, local="unix:/run/lb.sock")
 
@@ -123,8 +123,13 @@ def test_what_a_variable_tells(name, plain, secured, local):
 
 
 def test_a_client_without_a_certificate_is_not_verified():
-    peer = replace(PEER, tls=replace(TLS, peer_cert=""))
+    peer = replace(PEER, tls=replace(TLS, peer_cert="", verified=False))
     assert told("$ssl_client_verify:$ssl_client_s_dn", peer) == b"NONE:"
+
+
+def test_a_certificate_may_be_good_and_have_no_subject():
+    peer = replace(PEER, tls=replace(TLS, peer_cert=""))
+    assert told("$ssl_client_verify:$ssl_client_s_dn", peer) == b"SUCCESS:"
 
 
 @pytest.mark.parametrize(
