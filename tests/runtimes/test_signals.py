@@ -36,6 +36,8 @@ def refuses(address: str) -> bool:
         dial(address).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        return False  # it was in the queue of a socket that was being closed
     return False
 
 

@@ -20,6 +20,20 @@ CLIENT, BACKEND = ConnId(1), ConnId(2)
         (b"websocket", b"", False),
         (b"", b"websocket", False),
         (b"", b"", False),
+        (b"foo/1", b"foo/1", True),
+        (b"foo/1", b"FOO/1", True),
+        (b"foo/1", b"foo", False),
+        (b"foo/1", b"foo/2", False),
+        (b"foo, bar", b"bar, foo", True),
+        (b"foo,bar", b"bar", True),
+        (b"foo \t,\tbar", b"bar", True),
+        (b"web socket", b"web", False),
+        (b"websockets", b"websocket", False),
+        # An empty member of a list is none (RFC 9110 5.6.1).
+        (b"websocket,", b"websocket", True),
+        (b"websocket,", b"", False),
+        (b",", b"", False),
+        (b",", b",", False),
     ],
 )
 def test_only_what_was_offered_may_be_switched_to(
@@ -45,3 +59,19 @@ def test_an_end_is_passed_on_and_two_ends_are_the_end(
     assert out == [HalfClose(other)]
     assert tunnel.eof(other, out)
     assert out == [HalfClose(other)]
+
+
+def test_the_sides_are_counted_apart() -> None:
+    tunnel, out = Tunnel(CLIENT, BACKEND), list[Effect]()
+    for size in (1, 10, 100):
+        tunnel.data(CLIENT, b"c" * size, out)
+        tunnel.data(BACKEND, b"b" * (2 * size), out)
+    assert (tunnel.received, tunnel.sent) == (111, 222)
+
+
+@pytest.mark.parametrize(("first", "other"), [(CLIENT, BACKEND), (BACKEND, CLIENT)])
+def test_after_one_end_the_other_side_may_go_on(first: ConnId, other: ConnId) -> None:
+    tunnel, out = Tunnel(CLIENT, BACKEND), list[Effect]()
+    tunnel.eof(first, out)
+    tunnel.data(other, b"still here", out)
+    assert out == [HalfClose(other), Send(first, b"still here")]
