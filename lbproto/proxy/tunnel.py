@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from lbproto.machine.effects import Effect, HalfClose, Send
 from lbproto.machine.values import ConnId
+from lbproto.rewriting.outgoing import protocols
 
 __all__ = ["Tunnel", "may_switch"]
 
 
 def may_switch(offered: bytes, chosen: bytes) -> bool:
-    """Tell whether a 101 names nothing but what was offered (RFC 9110 7.8).
+    """Tell whether a 101 names something, and nothing but what was offered.
 
-    Both are lists as they stand in Upgrade; nothing offered is never enough.
+    RFC 9110 7.8; both are lists as they stand in Upgrade, and empty members of a
+    list are none (RFC 9110 5.6.1).
     """
-    known = [name.strip(b" \t").lower() for name in offered.split(b",")]
-    return bool(offered) and all(
-        name.strip(b" \t").lower() in known for name in chosen.split(b",")
-    )
+    known, names = protocols(offered), protocols(chosen)
+    return bool(names) and all(name in known for name in names)
 
 
 class Tunnel:

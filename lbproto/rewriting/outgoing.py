@@ -27,6 +27,7 @@ __all__ = [
     "downstream_response",
     "has_underscore",
     "loops",
+    "protocols",
     "upstream_request",
 ]
 
@@ -185,11 +186,14 @@ def _may_upgrade(head: RequestHead, allowed: tuple[bytes, ...]) -> bool:
     """
     if head.version is Version.HTTP10:
         return False  # RFC 9110 7.8: a 1.0 client's Upgrade is ignored.
-    offered = [
-        protocol.partition(b"/")[0].strip(b" \t").lower()
-        for protocol in head.upgrade.split(b",")
-    ]
+    offered = [name.partition(b"/")[0] for name in protocols(head.upgrade)]
     names = {name.lower() for name in allowed}
-    return b"h2c" not in offered and all(
-        name in names or b"*" in names for name in offered if name
+    return bool(offered) and all(
+        name != b"h2c" and (name in names or b"*" in names) for name in offered
     )
+
+
+def protocols(upgrade: bytes) -> list[bytes]:
+    """Return the members of an Upgrade field in lower case, without empty ones."""
+    members = (member.strip(b" \t").lower() for member in upgrade.split(b","))
+    return [member for member in members if member]
