@@ -39,6 +39,7 @@ class SelectorsPoll:
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
+        self.lock = threading.Lock()
         self.woken, self.waker = os.pipe()
         self.watch(self.woken, READ)
 
@@ -61,12 +62,16 @@ class SelectorsPoll:
         return found
 
     def wake(self) -> None:
-        os.write(self.waker, b"!")
+        with self.lock:  # closed, its number may be another's
+            if self.waker >= 0:
+                os.write(self.waker, b"!")
 
     def close(self) -> None:
-        self.selector.close()
-        os.close(self.woken)
-        os.close(self.waker)
+        with self.lock:
+            self.selector.close()
+            os.close(self.woken)
+            os.close(self.waker)
+            self.waker = -1
 
 
 class OneLoop(Attendant):

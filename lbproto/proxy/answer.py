@@ -176,5 +176,5 @@ class Answer:
             if early:
                 exchange.tunnel.data(conn, early, exchange.out)
         exchange.touch_tunnel(now)
-        if exchange.client_ended:
+        if client.ended:
             exchange.on_client_eof(now)

@@ -84,6 +84,7 @@ class ProxyConnection:
         "closed",
         "codec",
         "conn",
+        "ended",
         "out",
         "peer",
         "site",
@@ -101,6 +102,8 @@ class ProxyConnection:
         """The client does not read what we send."""
         self.closed = False
         """We have closed the connection, or it was lost."""
+        self.ended = False
+        """The client sends no more."""
         self.timers = TimerTable()
         self._entrance: Entrance | None = Entrance(self, listen)
         self._exchange: Exchange | None = None
@@ -122,11 +125,6 @@ class ProxyConnection:
         """How many received bytes the core keeps for this connection."""
         working = self._entrance or self._exchange
         return self.codec.buffered + (working.buffered if working is not None else 0)
-
-    @property
-    def paused(self) -> bool:
-        """The client is not read at the moment."""
-        return not self._reading
 
     def handle(self, event: Event, now: float, /) -> list[Effect]:
         """Advance by one fact; see `Machine`.
@@ -232,6 +230,7 @@ class ProxyConnection:
                 self.timers.set(Timer.HEAD, now + self._timeouts.request_header)
 
     def _client_eof(self, now: float) -> None:
+        self.ended = True
         if self.closed:
             return
         if self._entrance is not None:

@@ -72,7 +72,6 @@ class Exchange:
     __slots__ = (
         "answer",
         "client",
-        "client_ended",
         "delivery",
         "head",
         "stage",
@@ -95,8 +94,6 @@ class Exchange:
         self.answer = Answer(self)
         """The way back."""
         self.tunnel: Tunnel | None = None
-        self.client_ended = False
-        """The client sends no more; if this becomes a tunnel, neither there."""
 
     # -- what the client connection and the delivery ask ---------------------
 
@@ -174,7 +171,6 @@ class Exchange:
 
     def on_client_eof(self, now: float) -> None:
         """The client sends no more; a tunnel may have ended with that."""
-        self.client_ended = True
         if self.tunnel is not None and self.tunnel.eof(self.client.conn, self.out):
             self.over(Step.ENDED, None, now)
 

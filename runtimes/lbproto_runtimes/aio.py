@@ -8,6 +8,7 @@ To serve inside a program's own loop:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from lbproto_runtimes.env import WallClockEnv
@@ -57,10 +58,12 @@ class _FromAnyThread:
         self._loop = asyncio.get_running_loop()
 
     def drain(self, grace: float, timeout: float) -> None:
-        self._loop.call_soon_threadsafe(self._server.drain, grace, timeout)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it is over
+            self._loop.call_soon_threadsafe(self._server.drain, grace, timeout)
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._server.stop)
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._server.stop)
 
 
 class AsyncioRuntime:

@@ -119,19 +119,25 @@ class GreenletPoll:
 class SharedGreenletPoll(GreenletPoll):
     """A poll that threads of the system may wake too."""
 
-    __slots__ = ("_async",)
+    __slots__ = ("_async", "_closed", "_lock")
 
     def __init__(self, platform: Greenlets) -> None:
         super().__init__(platform)
         self._async = self._hub.loop.async_()
         self._async.start(super().wake)
+        self._lock = threading.RLock()
+        self._closed = False
 
     def wake(self) -> None:
-        self._async.send()
+        with self._lock:
+            if not self._closed:
+                self._async.send()
 
     def close(self) -> None:
-        self._async.stop()
-        self._async.close()
+        with self._lock:
+            self._closed = True
+            self._async.stop()
+            self._async.close()
         super().close()
 
 

@@ -9,7 +9,6 @@ of the server, at which they look when the platform rings.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 import traceback
@@ -149,8 +148,7 @@ class PolledServer:
         except Exception as error:
             self.crashed(error)
         self._keeping = False
-        with contextlib.suppress(OSError):  # it was seen, and all is closed
-            self.poll.wake()
+        self.poll.wake()
 
     # -- what acceptors ask for ----------------------------------------------
 

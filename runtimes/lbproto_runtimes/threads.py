@@ -101,6 +101,8 @@ class EpollPoll:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
+        self._lock = threading.RLock()  # a signal's handler may come in between
+        self._closed = False
         self._masks: dict[int, int] = {}
         self._woken, self.waker = os.pipe()
         for descriptor in (self._woken, self.waker):
@@ -131,13 +133,17 @@ class EpollPoll:
         return found
 
     def wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: it is awake
-            os.write(self.waker, b"!")
+        with self._lock:  # closed, its number may be another's
+            if not self._closed:
+                with contextlib.suppress(BlockingIOError):  # full: it is awake
+                    os.write(self.waker, b"!")
 
     def close(self) -> None:
-        self._epoll.close()
-        os.close(self._woken)
-        os.close(self.waker)
+        with self._lock:
+            self._closed = True
+            self._epoll.close()
+            os.close(self._woken)
+            os.close(self.waker)
 
 
 class Threads:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lbproto.machine.effects import SetReading
 from lbproto.testing.sim import Endpoint, Sim
 from tests.scenario.world import GET, OK, POST, answers, bare, config, errors, status
 
@@ -205,4 +206,4 @@ def test_the_core_tells_what_it_keeps() -> None:
     assert machine.buffered == 16  # type: ignore[attr-defined]
     client.send(b"Host: a\r\n\r\n" + b"GET")
     assert machine.buffered == 3  # type: ignore[attr-defined]
-    assert machine.paused  # type: ignore[attr-defined]
+    assert SetReading(client.conn, False) in [effect for _, effect in sim.log]

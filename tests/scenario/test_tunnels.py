@@ -356,6 +356,22 @@ def test_a_client_that_ended_before_the_101_has_ended_in_the_tunnel(
     assert [record.error for record in talk.sim.access] == [""]
 
 
+@pytest.mark.parametrize("slack", [0, 1])
+def test_a_client_that_ended_behind_pipelined_requests_has_ended_in_the_tunnel(
+    slack: int,
+) -> None:
+    sim = Sim(bare(), slack=slack)  # the end may come while reading is off
+    talk = Talk(sim, sim.backend("10.0.0.1:80"), sim.client())
+    talk.client.send(GET + WEBSOCKET)
+    talk.client.half_close()
+    talk.backend.send(OK)
+    talk.backend.send(SWITCHED + b"hello")
+    assert talk.backend.eof
+    talk.backend.half_close()
+    assert talk.client.received.endswith(END + b"hello")
+    assert talk.closed == (True, True)
+
+
 def test_a_backend_that_ends_with_its_101_still_hears_the_client() -> None:
     talk = asked()
     talk.backend.send(SWITCHED + b"bye")
