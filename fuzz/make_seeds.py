@@ -20,6 +20,7 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fuzz.fuzz_events import CLIENT_WORDS, SERVER_WORDS, STEPS
+from fuzz.fuzz_handover import STARTS, WORDS, script
 from fuzz.fuzz_response import ENDS, REQUESTS
 from lbproto.framing.proxy_protocol import Endpoint, encode_v1, encode_v2
 
@@ -192,6 +193,28 @@ def proxy_blocks(addresses: bytes) -> dict[str, bytes]:
     }
 
 
+def handovers(_: list[Vector]) -> Iterator[tuple[str, bytes]]:
+    """Yield every word at every step, and each step's words in a row."""
+    for start in range(len(STARTS)):
+        yield f"silent-{start}", script(start, (b"?", 0, True))
+        for number, (word, fds) in enumerate(WORDS):
+            yield f"say-{start}-{number}", script(start, (word, fds, False))
+    offer, fds, commit, idle, done = (WORDS[number] for number in (2, 4, 7, 8, 9))
+    row = [(*word, False) for word in (offer, fds, commit, idle, done)]
+    yield "row", script(4, *row)
+    yield "row-late", script(4, *row[:2], (*commit, True), (*idle, True))
+    yield "few-fds", script(5, (fds[0], 1, False))
+    yield "many-fds", script(7, (idle[0], 2, False), (*idle, False))
+    yield "late-fds", script(5, (fds[0][:9], 0, False), (fds[0][9:], 2, False))
+    table = WORDS[11][0]
+    yield "table-cut", script(4, (table[:5], 2, False), (table[5:], 0, False))
+    yield "table-short", script(4, (table, 1, True))
+    long = b"LBI\0\0\1\0\1", b"LBI\0\0\1\0\0"
+    yield "too-long", script(7, (long[0], 1, False))
+    yield "long", script(7, (long[1] + b"[" * 200, 1, False))
+    yield "twice", script(5, (b'LBF\0\0\0\0\x17{"keys":[],"keys":[]  }', 0, False))
+
+
 def write(target: str, found: Iterator[tuple[str, bytes]]) -> int:
     """Write the seeds of a target, evenly chosen if there are too many."""
     folder = SEEDS / target
@@ -218,6 +241,7 @@ def main() -> None:
         "events": events,
         "config": configs,
         "proxy_protocol": proxy_headers,
+        "handover": handovers,
     }
     for target, maker in makers.items():
         print(f"{target}: {write(target, maker(vectors))} seeds")

@@ -10,6 +10,7 @@ import pytest
 from fuzz import (
     fuzz_config,
     fuzz_events,
+    fuzz_handover,
     fuzz_proxy_protocol,
     fuzz_request,
     fuzz_response,
@@ -22,6 +23,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "events": fuzz_events.one_input,
     "config": fuzz_config.one_input,
     "proxy_protocol": fuzz_proxy_protocol.one_input,
+    "handover": fuzz_handover.one_input,
 }
 
 

@@ -39,6 +39,7 @@ FOLDERS = [
     "rewriting",
     "selection",
     "handover",
+    "processes",
     "proxy",
     "testing",
 ]
