@@ -161,9 +161,13 @@ class Config:
     version: int = 1
     runtime: str = "uvloop"
     threads: int = 1
+    daemon: bool = False
     pid_file: str | None = None
     error_log: str | None = None
     upgrade_sock: str | None = None
+    user: str | None = None
+    """Names of the system; None: who started it."""
+    group: str | None = None
     grace_period_seconds: float = 0.0
     graceful_shutdown_timeout_seconds: float = 300.0
     upstream_keepalive_pool_size: int = 128

@@ -56,7 +56,8 @@ _THREADS: Final = re.compile(r"[0-9]{1,4}+")
 MAX_THREADS: Final = 1024
 
 _EPILOG: Final = """\
-signals:  SIGTERM stops gracefully, SIGINT at once, SIGUSR1 reopens error_log
+signals:  SIGTERM stops gracefully, SIGINT at once, SIGHUP reads the file
+          again, SIGUSR1 reopens error_log
 exit:     0 done, 1 wrong configuration, 2 wrong flags, 3 cannot bind, 4 other
 """
 
@@ -123,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
         "-d",
         "--daemon",
         action="store_true",
-        help="run in the background (not supported yet)",
+        help="run in the background; return when it listens",
     )
     add(
         "-u",

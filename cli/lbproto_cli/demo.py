@@ -1,13 +1,16 @@
-"""Two small backends in this process, so that there is something to balance.
+"""Two small backends, so that there is something to balance.
 
 They answer any method with a line that names the backend and a line that repeats
 the request line. They are threads of the standard library's server on ports that
-the kernel chooses, on the loopback interface alone.
+the kernel chooses, on the loopback interface alone; in a process of their own, since
+the balancer's master may have no threads.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,8 +25,6 @@ __all__ = ["demo_backends"]
 
 _HOST: Final = "127.0.0.1"
 _PIECE: Final = 64 * 1024
-_POLL: Final = 0.05
-"""Seconds until a thread notices that it shall end."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -108,14 +109,30 @@ class _Server(ThreadingHTTPServer):
 def demo_backends(count: int) -> Iterator[list[Target]]:
     """Run backends while the context lasts, and name their addresses."""
     with contextlib.ExitStack() as stack:
-        targets = []
-        for number in range(1, count + 1):
-            server = stack.enter_context(_Server(number))
-            name = f"demo-backend-{number}"
-            thread = threading.Thread(
-                target=server.serve_forever, args=(_POLL,), name=name, daemon=True
-            )
-            thread.start()
-            stack.callback(server.shutdown)
-            targets.append(server.target)
-        yield targets
+        servers = [stack.enter_context(_Server(n)) for n in range(1, count + 1)]
+        targets = [server.target for server in servers]
+        lives, ends = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(ends)
+            _run(servers, lives)
+        os.close(lives)
+        stack.close()  # the listening sockets are the child's
+        try:
+            yield targets
+        finally:
+            os.close(ends)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def _run(servers: list[_Server], lives: int) -> None:
+    """Serve until the other end of the pipe is gone; this never returns."""
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # the balancer decides
+        for server in servers:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        os.read(lives, 1)
+    finally:
+        os._exit(0)

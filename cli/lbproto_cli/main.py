@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import LbError
-from lbproto.proxy.gateway import Gateway
 from lbproto_cli.arguments import ExitStatus, Options, level_of, parser
 from lbproto_cli.certificates import expired
+from lbproto_cli.changes import changes
+from lbproto_cli.daemon import Detached, detach
 from lbproto_cli.demo import demo_backends
 from lbproto_cli.load import Unreadable
 from lbproto_cli.pid_file import pid_file
@@ -30,13 +31,24 @@ from lbproto_cli.problems import ConfigProblems
 from lbproto_runtimes import load
 from lbproto_runtimes.contexts import Contexts
 from lbproto_runtimes.descriptors import raise_descriptor_limit
-from lbproto_runtimes.listen import BindError, Listener, bind, unlink
+from lbproto_runtimes.listen import (
+    BindError,
+    Listener,
+    bind,
+    handed_over,
+    unlink,
+)
 from lbproto_runtimes.logs import Logs
+from lbproto_runtimes.master import Master
+from lbproto_runtimes.notify import Notify, inherited
+from lbproto_runtimes.privileges import Identity, become, identity
+from lbproto_runtimes.worker import Setup
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lbproto.config import Config
+
 
 __all__ = ["main"]
 
@@ -100,7 +112,7 @@ def _run(options: Options) -> int:
         message = f"lb: {options.conf} has no services"
         hint = "expected some there, or --listen and --backend"
         return _fail(ExitStatus.CONFIGURATION, f"{message}, {hint}")
-    return _serve(decided, contexts, [])
+    return _serve(options, decided, contexts, [])
 
 
 def _demo(options: Options, decided: Plan, contexts: Contexts) -> int:
@@ -114,28 +126,119 @@ def _demo(options: Options, decided: Plan, contexts: Contexts) -> int:
             f"backend {number} listens on {target}"
             for number, target in enumerate(backends, 1)
         ]
-        return _serve(replace(decided, config=config), contexts, lines)
+        return _serve(options, replace(decided, config=config), contexts, lines)
 
 
-def _serve(decided: Plan, contexts: Contexts, demo_lines: Sequence[str]) -> int:
-    config = decided.config
+def _serve(
+    options: Options, decided: Plan, contexts: Contexts, demo_lines: Sequence[str]
+) -> int:
+    here = os.getcwd()
+    config = _located(decided.config, here)
+    decided = replace(decided, config=config)
     raise_descriptor_limit()
+    who = identity(config.user, config.group)
+    runtime = load(decided.runtime)
+    sockets = [handed_over(sock) for sock in inherited(os.environ)]
+    listeners = bind(config, sockets)
+    try:
+        setup = Setup(config, runtime, listeners, contexts)
+        govern = partial(_govern, options, decided, setup, who, here, demo_lines)
+        if options.daemon or config.daemon:
+            return _in_background(options, govern)
+        return govern(None)
+    finally:
+        for listener in listeners:
+            listener.socket.close()
+
+
+def _in_background(options: Options, govern: Callable[[Detached], int]) -> int:
+    """Go on as a daemon; return the status of the caller once it is known."""
+    if options.conf is not None and options.conf != "-":
+        options.conf = os.path.abspath(options.conf)
+    detached = detach()
+    if isinstance(detached, int):
+        return detached
+    status, reason = ExitStatus.OTHER, ""
+    try:
+        status = ExitStatus(govern(detached))
+        reason = "lb: it did not start; error_log tells why"
+    except LbError as error:
+        reason = f"lb: {error}"
+    except Exception as error:
+        reason = f"lb: internal error: {type(error).__name__}: {error}"
+    finally:
+        detached.fail(status, reason)
+        os._exit(status)
+
+
+def _located(config: Config, folder: str) -> Config:
+    """Name files so that it does not matter where the process is."""
+
+    def whole(path: str | None) -> str | None:
+        return None if path is None else os.path.join(folder, path)
+
+    error_log, pid = whole(config.error_log), whole(config.pid_file)
+    return replace(config, error_log=error_log, pid_file=pid)
+
+
+def _govern(
+    options: Options,
+    decided: Plan,
+    setup: Setup,
+    who: Identity,
+    here: str,
+    demo_lines: Sequence[str],
+    detached: Detached | None,
+) -> int:
+    """Be the master."""
+    config = setup.config
     logs = Logs(config.error_log, decided.level)
     sys.unraisablehook = partial(_note, logs)
+    notify = Notify(os.environ)
+
+    def up() -> None:
+        notify.ready()
+        if detached is not None:
+            detached.up()
+
     try:
-        runtime = load(decided.runtime)
-        with (
-            _stopped_early(),
-            _listening(config) as listeners,
-            pid_file(config.pid_file),
-        ):
-            gateway = Gateway(config, runtime.env())
-            _tell(decided, listeners, contexts, logs)
-            if demo_lines:
-                _tell_demo(demo_lines, listeners)
-            return runtime.run(gateway, listeners, logs, contexts)
+        with _stopped_early(), pid_file(config.pid_file):
+            for path in (config.error_log, config.pid_file):
+                who.own(path)
+            become(who)
+            renew = partial(_renew, options, logs, notify, here)
+            with Master(setup, logs, None if options.demo else renew, up) as master:
+                _tell(decided, setup.listeners, setup.contexts, logs)
+                if demo_lines:
+                    _tell_demo(demo_lines, setup.listeners)
+                return master.run()
     finally:
+        notify.stopping()
+        unlink(setup.listeners)
         logs.close()
+
+
+def _renew(
+    options: Options, logs: Logs, notify: Notify, here: str, old: Setup
+) -> Setup:
+    """Read the file again; nothing has changed if this raises."""
+    notify.reloading()
+    try:
+        contexts = Contexts()
+        decided = plan(options, os.environ, contexts)
+        config = _located(decided.config, here)
+        if not config.services:
+            raise Usage("the file has no services any more")
+        runtime = load(decided.runtime)
+        listeners = bind(config, old.listeners)
+    finally:
+        notify.ready()
+    for what, before, after in changes(old.config, config):
+        logs.log(Level.INFO, "changed", {"key": what, "from": before, "to": after})
+    for key in ("pid_file", "error_log", "user", "group"):
+        if getattr(config, key) != getattr(old.config, key):
+            logs.log(Level.WARNING, f"{key} changes with a restart only", {})
+    return Setup(config, runtime, listeners, contexts)
 
 
 def _note(logs: Logs, found: sys.UnraisableHookArgs) -> None:
@@ -148,17 +251,6 @@ def _note(logs: Logs, found: sys.UnraisableHookArgs) -> None:
     level = Level.DEBUG if strange_name else Level.ERROR
     detail = f"{type(found.exc_value).__name__}: {found.exc_value}"
     logs.log(level, "error in a callback", {"detail": detail})
-
-
-@contextlib.contextmanager
-def _listening(config: Config) -> Iterator[list[Listener]]:
-    listeners = bind(config)
-    try:
-        yield listeners
-    finally:
-        for listener in listeners:
-            listener.socket.close()
-        unlink(listeners)
 
 
 @contextlib.contextmanager
@@ -193,9 +285,6 @@ def _tell(
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
         fields = {"cert": certificate.cert, "expired": since}
         logs.log(Level.WARNING, "certificate has expired", fields)
-    if config.threads != 1:
-        message = "only one worker serves for now"
-        logs.log(Level.INFO, message, {"threads": config.threads})
     for listener in listeners:
         where = {"service": listener.service.name, "address": listener.target}
         opens = {

@@ -2,13 +2,20 @@
 
 It appears whole or not at all (written beside, then renamed), and goes away with
 the process that it names; a successor may have put its own there meanwhile.
+
+While that process lives it holds a lock on the file. A file without a lock is a
+dead process's, whatever number stands in it, and is replaced; one with a lock
+belongs to a balancer that runs, and a second one is refused. The lock is one of
+fcntl(2): a child does not inherit it, so a worker that outlives its master does not
+keep it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.errors import LbError
 
@@ -17,9 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PidFileError", "pid_file"]
 
+NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+
 
 class PidFileError(LbError):
-    """The pid file cannot be written."""
+    """The pid file cannot be written, or belongs to a process that runs."""
 
 
 @contextlib.contextmanager
@@ -27,37 +36,71 @@ def pid_file(path: str | None) -> Iterator[None]:
     """Keep our process id in the file while the context lasts.
 
     Raises:
-        PidFileError: it cannot be written.
+        PidFileError: it cannot be written, or another process has it.
     """
     if path is None:
         yield
         return
+    _check_free(path)
     pid = f"{os.getpid()}\n".encode()
-    _write(path, pid)
+    lock = _write(path, pid)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            if file.read(64) == pid:
-                os.unlink(path)
+        _remove(path, lock)
+        os.close(lock)
 
 
-def _write(path: str, content: bytes) -> None:
+def _remove(path: str, lock: int) -> None:
+    """Remove our file, unless another one has taken its place."""
+    ours = os.fstat(lock)
+    try:
+        found = os.stat(path, follow_symlinks=False)
+        if (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        # The folder is root's, and we are not root any more: leave no number.
+        os.ftruncate(lock, 0)
+
+
+def _check_free(path: str) -> None:
+    """Refuse a file that a living process holds."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | NO_FOLLOW)
+    except OSError:
+        return  # there is none, or none of ours: writing will tell
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        said = os.read(descriptor, 32).strip()
+        who = f"process {int(said)}" if said.isdigit() else "another process"
+        message = f"pid_file {path} belongs to {who}, which runs"
+        raise PidFileError(message) from None
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: str, content: bytes) -> int:
+    """Write the file, and return the descriptor that holds its lock."""
     beside = f"{path}.{os.getpid()}"
     # O_NOFOLLOW, O_EXCL: in /tmp somebody else may have put a link there.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_FOLLOW
+    descriptor = -1
     try:
         # Only a process that died had our id before.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)
         descriptor = os.open(beside, flags, 0o644)
-        try:
-            os.write(descriptor, content)
-        finally:
-            os.close(descriptor)
+        os.write(descriptor, content)
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.replace(beside, path)
     except OSError as error:
+        if descriptor >= 0:
+            os.close(descriptor)
         with contextlib.suppress(OSError):
             os.unlink(beside)
         message = f"cannot write pid_file {path}: {error.strerror}"
         raise PidFileError(message) from None
+    return descriptor

@@ -89,8 +89,6 @@ def service_of_flags(
 
 
 def _check_flags(options: Options) -> None:
-    if options.daemon:
-        raise Usage("--daemon is not supported yet")
     if options.upgrade:
         raise Usage("--upgrade is not supported yet")
     if options.demo:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOT_YET",
+    "account",
     "choice",
     "field_name",
     "field_value",
@@ -40,6 +41,8 @@ NOT_YET: Final = "not supported yet"
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
 _PROTOCOL: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++(?:/[!-~]++)?+")
 _FIELD_VALUE: Final = re.compile(r"[\t\x20-\x7e\xa0-\U0010ffff]*+")
+
+_ACCOUNT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}+\$?+")
 
 _OWNED: Final = (
     "connection",
@@ -85,6 +88,19 @@ def file(value: object) -> str:
         ValueError: it is none; the message says why.
     """
     return _path(value, "a path")
+
+
+def account(value: object) -> str | None:
+    """Read the name of a user or a group of the system, or null.
+
+    Raises:
+        ValueError: it is neither; the message says why.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) and _ACCOUNT.fullmatch(value):
+        return value
+    raise ValueError(f"got {shown(value)}, expected a name or null{_quoted(value)}")
 
 
 def choice(*choices: str) -> Callable[[object], str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from lbproto.machine.effects import Level
 from lbproto.machine.events import PeerInfo
+from lbproto_runtimes.share import MOMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,10 +92,14 @@ class Acceptor:
         self._watcher = watcher
         self._watching = False
         self._resting = False
+        self._waited = False  # others had their chance
         self._finished = False
 
     def watch(self) -> None:
         """Accept from now on, if the site has room for a client."""
+        share = self._listener.share
+        if share is not None:
+            share.publish(self._listener.service.name, self._site.connections)
         if self._finished or self._watching or self._resting:
             return
         if self._site.has_room:
@@ -116,19 +121,25 @@ class Acceptor:
             self._watching = False
             self._watcher.ignore(self._socket)
 
-    def _rest(self) -> None:
-        """Something is short here that time may bring back."""
+    def _rest(self, seconds: float) -> None:
+        """Leave clients where they are for a while."""
         self._pause()
         if not self._finished:
             self._resting = True
-            self._watcher.later(PAUSE, self._rested)
+            self._watcher.later(seconds, self._rested)
 
     def _rested(self) -> None:
         self._resting = False
         self.watch()
 
     def _ready(self) -> None:
-        for _ in range(BURST):
+        share = self._listener.share
+        if share is not None and not self._waited and share.is_large():
+            self._waited = True
+            self._rest(MOMENT)
+            return
+        self._waited = False
+        for _ in range(BURST if share is None else 1):
             if not self._site.has_room:
                 self._pause()
                 return
@@ -145,7 +156,7 @@ class Acceptor:
             if error.errno in GONE:
                 return True
             self._logs.log(Level.ERROR, "cannot accept", {"detail": error.strerror})
-            self._rest()
+            self._rest(PAUSE)
             return False
         sock.setblocking(False)
         try:
@@ -158,6 +169,9 @@ class Acceptor:
         except RuntimeError as error:  # no thread left
             sock.close()
             self._logs.log(Level.ERROR, "cannot accept", {"detail": str(error)})
-            self._rest()
+            self._rest(PAUSE)
             return False
+        if self._listener.share is not None:
+            name = self._listener.service.name
+            self._listener.share.publish(name, self._site.connections)
         return True

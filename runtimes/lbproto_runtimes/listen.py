@@ -15,15 +15,17 @@ import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from lbproto.config import Listen, Service
+from lbproto.machine.effects import Target
 from lbproto.machine.errors import LbError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lbproto.config import Config, Listen, Service
-    from lbproto.machine.effects import Target
+    from lbproto.config import Config
+    from lbproto_runtimes.share import Share
 
-__all__ = ["BindError", "Listener", "bind", "unlink"]
+__all__ = ["BindError", "Listener", "bind", "handed_over", "unlink"]
 
 _BACKLOG: Final = 4096
 """The kernel lowers it to its own limit."""
@@ -49,26 +51,54 @@ class Listener:
     socket: socket.socket
     inode: tuple[int, int] | None = None
     """The file that a Unix-domain socket made."""
+    share: Share | None = None
+    """The place among the workers that wait for its clients too."""
+
+    def serves(self, target: Target) -> bool:
+        """Tell whether a configuration means this one by an address."""
+        wanted = self.listen.target
+        same = (wanted.host, wanted.port, wanted.path)
+        return same == (target.host, target.port, target.path) or (
+            str(self.target) == str(target)
+        )
 
 
-def bind(config: Config) -> list[Listener]:
+def bind(config: Config, known: Sequence[Listener] = ()) -> list[Listener]:
     """Listen on every address of every service, in order.
+
+    A listener that is `known` at such an address keeps its socket, and with it
+    the clients that wait in the socket's queue.
 
     Raises:
         BindError: one of them cannot be had; those bound before are closed.
     """
+    spare = list(known)
+    fresh: list[Listener] = []
     listeners: list[Listener] = []
     try:
         for service in config.services:
             for listen in service.listen:
-                # Kept one by one: a failure has to find the earlier ones.
-                listeners.append(_listener(service, listen))  # noqa: PERF401
+                kept = next((it for it in spare if it.serves(listen.target)), None)
+                if kept is None:
+                    fresh.append(_listener(service, listen))
+                    listeners.append(fresh[-1])
+                else:
+                    spare.remove(kept)
+                    listeners.append(replace(kept, service=service, listen=listen))
     except BaseException:
-        for listener in listeners:
+        for listener in fresh:
             listener.socket.close()
-        unlink(listeners)
+        unlink(fresh)
         raise
     return listeners
+
+
+def handed_over(sock: socket.socket) -> Listener:
+    """Describe a listening socket that somebody else has bound."""
+    name = sock.getsockname()
+    target = Target("", 0, name) if isinstance(name, str) else Target(*name[:2])
+    nobody = Service(name="", upstream="")
+    return Listener(nobody, Listen(target=target), target, sock)
 
 
 def unlink(listeners: Sequence[Listener]) -> None:

@@ -137,10 +137,10 @@ class PolledServer:
         """Enter the phase that was asked for."""
         first = self.phase is Phase.SERVING
         self.phase = self._asked
+        self.platform.ring()
         if first:
             for acceptor in self._acceptors:
                 acceptor.finish()
-        self.platform.ring()
 
     def _keep(self) -> None:
         try:

@@ -25,6 +25,7 @@ def test_it_names_the_process_and_goes_away(tmp_path: Path) -> None:
 def test_the_file_of_a_successor_stays(tmp_path: Path) -> None:
     path = tmp_path / "lb.pid"
     with pid_file(str(path)):
+        path.unlink()
         path.write_text("1\n")
     assert path.read_text() == "1\n"
 

@@ -50,10 +50,6 @@ def upstream(*lines: str) -> str:
 
 
 LATER = [
-    ("daemon: true", "1:9: daemon: true is not supported yet"),
-    ("daemon: yes", '1:9: daemon: "yes" is not supported yet'),
-    ("user: www", '1:7: user: "www" is not supported yet'),
-    ("group: www", '1:8: group: "www" is not supported yet'),
     (
         'upgrade_sock_mode: "0600"',
         '1:20: upgrade_sock_mode: "0600" is not supported yet',
@@ -504,11 +500,11 @@ def test_tags_and_anchors_are_refused_wherever_they_stand(
 
 
 def test_what_stands_under_a_second_key_is_skipped_but_its_syntax_is_checked() -> None:
-    got = problems("threads: 1\nthreads: {a: [*x, {}]}\nuser: www\n")
+    got = problems("threads: 1\nthreads: {a: [*x, {}]}\nmetrics: 5\n")
     assert got == [
         "conf.yaml:2:1: threads: duplicate key, first seen on line 1",
         "conf.yaml:2:15: threads.a[0]: an alias, expected the value itself",
-        'conf.yaml:3:7: user: "www" is not supported yet',
+        "conf.yaml:3:10: metrics: 5 is not supported yet",
     ]
 
 

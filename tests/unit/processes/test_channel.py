@@ -1,0 +1,43 @@
+"""Messages between a master and its workers."""
+
+from __future__ import annotations
+
+import pytest
+
+from lbproto.machine.errors import LocalProtocolError
+from lbproto.processes.channel import MAX_FRAME, Kind, Message, MessageReader, encode
+
+MESSAGES = [
+    Message(Kind.READY, {}),
+    Message(Kind.DRAIN, {"grace": 0.5, "timeout": 300}),
+    Message(Kind.IDLE, {"peers": [["tcp:127.0.0.1:80", "203.0.113.7", 51000]]}),
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_messages_come_out_as_they_went_in(size: int) -> None:
+    data = b"".join(map(encode, MESSAGES))
+    reader, found = MessageReader(), []
+    for at in range(0, len(data), size):
+        found += reader.receive(data[at : at + size])
+    assert found == MESSAGES
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"?\0\0\0\x02{}",
+        b"R\0\0\0\x01{",
+        b"R" + (MAX_FRAME + 1).to_bytes(4, "big"),
+        b"R\0\0\0\x02\xff\xff",
+        b"R\0\0\0\x02[]",
+    ],
+)
+def test_anything_else_is_a_bug(data: bytes) -> None:
+    with pytest.raises(LocalProtocolError):
+        MessageReader().receive(data)
+
+
+def test_a_message_has_an_end() -> None:
+    with pytest.raises(LocalProtocolError, match="a message of"):
+        encode(Message(Kind.IDLE, {"peers": "x" * MAX_FRAME}))
