@@ -46,7 +46,7 @@ def arguments(target: str, argv: list[str]) -> list[str]:
         found.append(str(corpus))
         folders = [HERE / kind / name for kind in ("seeds", "regressions")]
         found += [str(folder) for folder in folders if folder.is_dir()]
-    http = name not in ("config", "proxy_protocol")
+    http = name not in ("config", "handover", "proxy_protocol")
     if http and not any(one.startswith("-dict=") for one in argv):
         found.append(f"-dict={HERE / 'http.dict'}")
     return found

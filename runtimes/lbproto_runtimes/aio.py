@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from lbproto_runtimes.env import WallClockEnv
 from lbproto_runtimes.loop import Server
-from lbproto_runtimes.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,24 +89,6 @@ class AsyncioRuntime:
 
         with asyncio.Runner(loop_factory=self._new_loop()) as runner:
             runner.run(serve(gateway, listeners, logs, tell, contexts))
-
-    def run(
-        self,
-        gateway: Gateway,
-        listeners: Sequence[Listener],
-        logs: Logs,
-        contexts: Contexts | None = None,
-    ) -> int:
-        """Serve until SIGTERM (graceful) or SIGINT (at once) ends it; return 0."""
-
-        def ready(server: Server) -> None:
-            loop = asyncio.get_running_loop()
-            for number, act in Signals(server, gateway, logs).actions().items():
-                loop.add_signal_handler(number, act)
-
-        with asyncio.Runner(loop_factory=self._new_loop()) as runner:
-            runner.run(serve(gateway, listeners, logs, ready, contexts))
-        return 0
 
     def _new_loop(self) -> Callable[[], asyncio.AbstractEventLoop]:
         return asyncio.new_event_loop

@@ -54,16 +54,3 @@ class Runtime(Protocol):
         closed at the end, or when draining begins.
         """
         ...
-
-    def run(
-        self,
-        gateway: Gateway,
-        listeners: Sequence[Listener],
-        logs: Logs,
-        contexts: Contexts | None = None,
-    ) -> int:
-        """Serve until a signal ends it; return the exit status.
-
-        SIGTERM stops gracefully, SIGINT at once. Only for the main thread.
-        """
-        ...

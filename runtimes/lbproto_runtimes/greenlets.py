@@ -18,7 +18,6 @@ from greenlet import getcurrent, greenlet
 from lbproto_runtimes.env import WallClockEnv
 from lbproto_runtimes.polled import PolledServer
 from lbproto_runtimes.polls import READ, WRITE
-from lbproto_runtimes.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -213,19 +212,3 @@ class GeventRuntime:
         server.serve(ready)
         server.close()
         platform.close()
-
-    def run(
-        self,
-        gateway: Gateway,
-        listeners: Sequence[Listener],
-        logs: Logs,
-        contexts: Contexts | None = None,
-    ) -> int:
-        """Serve until SIGTERM (graceful) or SIGINT (at once) ends it; return 0."""
-
-        def ready(serving: Serving) -> None:
-            for number, act in Signals(serving, gateway, logs).actions().items():
-                gevent.signal_handler(number, act)
-
-        self.serve(gateway, listeners, logs, ready, contexts)
-        return 0

@@ -12,14 +12,12 @@ import contextlib
 import math
 import os
 import select
-import signal
 import threading
 from typing import TYPE_CHECKING, Final
 
 from lbproto_runtimes.env import WallClockEnv
 from lbproto_runtimes.polled import PolledServer
 from lbproto_runtimes.polls import READ
-from lbproto_runtimes.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -202,29 +200,3 @@ class ThreadsRuntime:
         server.serve(ready)
         server.close()
         platform.close()
-
-    def run(
-        self,
-        gateway: Gateway,
-        listeners: Sequence[Listener],
-        logs: Logs,
-        contexts: Contexts | None = None,
-    ) -> int:
-        """Serve until SIGTERM (graceful) or SIGINT (at once) ends it; return 0."""
-        platform = Threads()
-        server = PolledServer(platform, gateway, listeners, logs, contexts)
-        assert isinstance(server.poll, EpollPoll), "made by this platform"
-
-        def ready(serving: Serving) -> None:
-            for number, act in Signals(serving, gateway, logs).actions().items():
-                signal.signal(number, lambda *_, act=act: act())
-
-        # A signal that comes just before the wait would not end it.
-        signal.set_wakeup_fd(server.poll.waker, warn_on_full_buffer=False)
-        try:
-            server.serve(ready)
-        finally:
-            signal.set_wakeup_fd(-1)
-        server.close()
-        platform.close()
-        return 0

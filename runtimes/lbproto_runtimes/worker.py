@@ -33,8 +33,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Setup", "work"]
 
-IGNORED: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
-"""The master's to answer; a terminal sends some of them to every process."""
+IGNORED: Final = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+)
+"""The master's to answer; terminals and init systems send some to every process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,6 @@ def work(
     listeners = [replace(listener, share=share) for listener in setup.listeners]
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     ear = _Ear(setup.config, logs, channel)
     try:
         setup.runtime.serve(gateway, listeners, logs, ear.ready, setup.contexts)
@@ -81,7 +86,6 @@ class _Ear:
     def ready(self, serving: Serving) -> None:
         """The server accepts: say so, and listen."""
         self._serving = serving
-        signal.signal(signal.SIGTERM, lambda *_: self._drain())
         with contextlib.suppress(OSError):  # the listener will notice
             self._channel.sendall(encode(Message(Kind.READY, {})))
         threading.Thread(target=self._listen, name="ear", daemon=True).start()

@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 RUNTIMES = ROOT / "runtimes" / "lbproto_runtimes"
 
 PARTS = {
-    "shared by all": ("perform", "channel", "accept", "dial", "env", "signals"),
+    "shared by all": ("perform", "channel", "accept", "dial", "env"),
     "TLS, shared by all": ("tls_channel", "contexts", "subject"),
     "asyncio and uvloop": ("loop", "link", "alarms", "aio"),
     "threads and gevent together": ("attend", "wire", "polled_dial", "polled", "polls"),
