@@ -27,6 +27,7 @@ from lbproto.processes.channel import Kind, Message
 
 __all__ = [
     "Deed",
+    "Down",
     "Exit",
     "Exited",
     "Fact",
@@ -163,13 +164,20 @@ class Up:
 
 
 @value
+class Down:
+    """A generation is given up before it served: what only it had can go."""
+
+    generation: int
+
+
+@value
 class Exit:
     """All is over; end with this status."""
 
     status: int
 
 
-Deed: TypeAlias = Start | Tell | Kill | Up | Exit | Log
+Deed: TypeAlias = Start | Tell | Kill | Up | Down | Exit | Log
 
 
 class Stage(Enum):
@@ -322,6 +330,7 @@ class Supervisor:
         for number, worker in self._workers.items():
             if worker.generation == self._next and worker.stage is not Stage.ENDING:
                 self._end(number, worker, Message(Kind.STOP, {}), now + MERCY)
+        self._out.append(Down(self._next))
         self._next = 0
 
     # -- the end -------------------------------------------------------------

@@ -23,6 +23,7 @@ from lbproto.machine.errors import LbError, LocalProtocolError
 from lbproto.processes.channel import Kind, MessageReader, encode
 from lbproto.processes.supervisor import (
     Deed,
+    Down,
     Exit,
     Exited,
     Fact,
@@ -243,17 +244,32 @@ class Master:
                     os.kill(child.pid, signal.SIGKILL)
             case Up(generation):
                 self._is_up(generation)
+            case Down(generation):
+                self._drop([generation])
             case Log():
                 self._logs.perform(deed)
             case Exit(status):
                 self._status = status
 
     def _start(self, worker: WorkerId, setup: Setup) -> None:
+        place = self._ledger.take()
+        try:
+            self._fork(worker, setup, place)
+        except OSError as error:  # no process or no descriptor is left
+            self._ledger.give_back(place)
+            how = f"not started: {error.strerror}"
+            self._tell(Exited(worker, how, clean=False))
+
+    def _fork(self, worker: WorkerId, setup: Setup, place: int | None) -> None:
         ours, theirs = socket.socketpair()
         gc.collect()  # what is garbage now would be copied in every worker
         gc.freeze()
-        place = self._ledger.take()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             share = None if place is None else Share(self._ledger, place)
             _be_worker(setup, self._logs, theirs, share, [ours, *self._channels()])
@@ -273,18 +289,19 @@ class Master:
         up, self._up = self._up, None
         if up is not None:
             up()
-        kept = [one.socket for one in self._setups[generation].listeners]
-        for number in [one for one in self._setups if one < generation]:
-            gone = [
-                listener
-                for listener in self._setups.pop(number).listeners
-                if listener.socket not in kept
-            ]
+        self._drop([number for number in self._setups if number < generation])
+        fields = {"generation": generation}
+        self._logs.log(Level.INFO, "generation serves", fields)
+
+    def _drop(self, generations: list[int]) -> None:
+        """Forget configurations, and close the listeners that no other one has."""
+        dropped = [self._setups.pop(number) for number in generations]
+        kept = [it.socket for one in self._setups.values() for it in one.listeners]
+        for setup in dropped:
+            gone = [it for it in setup.listeners if it.socket not in kept]
             for listener in gone:
                 listener.socket.close()
             unlink(gone)
-        fields = {"generation": generation}
-        self._logs.log(Level.INFO, "generation serves", fields)
 
     def _close_listeners(self) -> None:
         """Leave the sockets to the workers, who see to what waits in their queues."""

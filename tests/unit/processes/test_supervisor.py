@@ -11,6 +11,7 @@ from lbproto.processes.supervisor import (
     LONGEST_PAUSE,
     MERCY,
     Deed,
+    Down,
     Exit,
     Exited,
     Fact,
@@ -192,7 +193,7 @@ def test_a_new_generation_takes_over_when_it_is_whole() -> None:
 def test_a_new_generation_that_does_not_start_changes_nothing() -> None:
     play = Play().up()
     play.tell(Renewed(TERMS), Ready(THREE))
-    assert play.tell(died(FOUR)) == [Tell(THREE, STOP)]
+    assert play.tell(died(FOUR)) == [Tell(THREE, STOP), Down(2)]
     assert "the new configuration does not start; the old one goes on" in play.logged
     assert play.tell(ended(THREE)) == []
     assert play.tell(died(ONE)) == [Start(WorkerId(5), 1)]
@@ -211,7 +212,8 @@ def test_a_newer_generation_overtakes_one_that_is_not_whole() -> None:
     play = Play().up()
     play.tell(Renewed(TERMS), Ready(THREE))
     deeds = play.tell(Renewed(Terms(1, 0.0, 1.0)))
-    assert deeds == [Tell(THREE, STOP), Tell(FOUR, STOP), Start(WorkerId(5), 3)]
+    gone = [Tell(THREE, STOP), Tell(FOUR, STOP), Down(2)]
+    assert deeds == [*gone, Start(WorkerId(5), 3)]
     assert play.tell(Ready(FOUR)) == []
     done = [Up(3), Tell(ONE, RETIRE), Tell(TWO, RETIRE)]
     assert play.tell(Ready(WorkerId(5))) == done
