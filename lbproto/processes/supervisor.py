@@ -19,36 +19,32 @@ from __future__ import annotations
 
 import math
 from enum import Enum, auto
-from typing import Final, NewType, TypeAlias, assert_never
+from typing import Final, assert_never
 
 from lbproto.machine.effects import Level, Log
-from lbproto.machine.values import value
 from lbproto.processes.channel import Kind, Message
+from lbproto.processes.facts import (
+    Deed,
+    Down,
+    Exit,
+    Exited,
+    Fact,
+    Interrupted,
+    Kill,
+    Ready,
+    Renewed,
+    Reopened,
+    Start,
+    Started,
+    Tell,
+    Terminated,
+    Terms,
+    Tick,
+    Up,
+    WorkerId,
+)
 
-__all__ = [
-    "Deed",
-    "Down",
-    "Exit",
-    "Exited",
-    "Fact",
-    "Interrupted",
-    "Kill",
-    "Ready",
-    "Renewed",
-    "Reopened",
-    "Start",
-    "Started",
-    "Supervisor",
-    "Tell",
-    "Terminated",
-    "Terms",
-    "Tick",
-    "Up",
-    "WorkerId",
-]
-
-WorkerId = NewType("WorkerId", int)
-"""One worker process; 1, 2, 3, ..."""
+__all__ = ["Supervisor"]
 
 SHORT_LIFE: Final = 1.0
 """Seconds; who dies younger makes its successor wait."""
@@ -60,124 +56,6 @@ FAILED: Final = 4
 MERCY: Final = 5.0
 """Seconds that a worker may take to end, beyond what it was given, until it is
 killed."""
-
-
-@value
-class Terms:
-    """What a configuration says about its workers."""
-
-    workers: int
-    grace: float
-    timeout: float
-    """Seconds, as in `Drain`."""
-
-
-# -- facts -------------------------------------------------------------------
-
-
-@value
-class Started:
-    """The master runs; workers are to be started."""
-
-
-@value
-class Ready:
-    """A worker accepts clients."""
-
-    worker: WorkerId
-
-
-@value
-class Exited:
-    """A worker's process is gone."""
-
-    worker: WorkerId
-    how: str
-    """`status 0`, `signal SIGKILL`."""
-    clean: bool
-    """It ended by itself, without an error."""
-
-
-@value
-class Terminated:
-    """The operator asks for a graceful stop (SIGTERM)."""
-
-
-@value
-class Interrupted:
-    """The operator asks for a fast stop (SIGINT)."""
-
-
-@value
-class Reopened:
-    """The operator has moved the logs away (SIGUSR1)."""
-
-
-@value
-class Renewed:
-    """There is a new configuration, and it was checked (SIGHUP)."""
-
-    terms: Terms
-
-
-@value
-class Tick:
-    """`deadline` has come."""
-
-
-Fact: TypeAlias = (
-    Started | Ready | Exited | Terminated | Interrupted | Reopened | Renewed | Tick
-)
-
-
-# -- deeds -------------------------------------------------------------------
-
-
-@value
-class Start:
-    """Start a worker's process, on a generation's configuration."""
-
-    worker: WorkerId
-    generation: int
-
-
-@value
-class Tell:
-    """Send a message to a worker."""
-
-    worker: WorkerId
-    message: Message
-
-
-@value
-class Kill:
-    """Kill a worker's process."""
-
-    worker: WorkerId
-
-
-@value
-class Up:
-    """A generation serves: all its workers are ready, the ones before it drain."""
-
-    generation: int
-
-
-@value
-class Down:
-    """A generation is given up before it served: what only it had can go."""
-
-    generation: int
-
-
-@value
-class Exit:
-    """All is over; end with this status."""
-
-    status: int
-
-
-Deed: TypeAlias = Start | Tell | Kill | Up | Down | Exit | Log
 
 
 class Stage(Enum):

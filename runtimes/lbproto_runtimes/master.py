@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from lbproto.machine.effects import Level, Log
 from lbproto.machine.errors import LbError, LocalProtocolError
 from lbproto.processes.channel import Kind, MessageReader, encode
-from lbproto.processes.supervisor import (
+from lbproto.processes.facts import (
     Deed,
     Down,
     Exit,
@@ -34,7 +34,6 @@ from lbproto.processes.supervisor import (
     Reopened,
     Start,
     Started,
-    Supervisor,
     Tell,
     Terminated,
     Terms,
@@ -42,6 +41,7 @@ from lbproto.processes.supervisor import (
     Up,
     WorkerId,
 )
+from lbproto.processes.supervisor import Supervisor
 from lbproto.proxy.gateway import Gateway
 from lbproto_runtimes.listen import unlink
 from lbproto_runtimes.share import Ledger, Share

@@ -6,10 +6,7 @@ import math
 
 from lbproto.machine.effects import Log
 from lbproto.processes.channel import Kind, Message
-from lbproto.processes.supervisor import (
-    FIRST_PAUSE,
-    LONGEST_PAUSE,
-    MERCY,
+from lbproto.processes.facts import (
     Deed,
     Down,
     Exit,
@@ -22,7 +19,6 @@ from lbproto.processes.supervisor import (
     Reopened,
     Start,
     Started,
-    Supervisor,
     Tell,
     Terminated,
     Terms,
@@ -30,6 +26,7 @@ from lbproto.processes.supervisor import (
     Up,
     WorkerId,
 )
+from lbproto.processes.supervisor import FIRST_PAUSE, LONGEST_PAUSE, MERCY, Supervisor
 
 ONE, TWO, THREE, FOUR = (WorkerId(n) for n in (1, 2, 3, 4))
 TERMS = Terms(workers=2, grace=1.0, timeout=10.0)
