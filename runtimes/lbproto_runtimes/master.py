@@ -45,7 +45,7 @@ from lbproto.processes.supervisor import Supervisor
 from lbproto.proxy.gateway import Gateway
 from lbproto_runtimes.listen import unlink
 from lbproto_runtimes.share import Ledger, Share
-from lbproto_runtimes.worker import Setup, work
+from lbproto_runtimes.worker import Setup, portion, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -345,7 +345,8 @@ def _be_worker(
             signal.set_wakeup_fd(-1)
         for other in others:
             other.close()
-        gateway = Gateway(setup.config, setup.runtime.env())
+        config = portion(setup.config, worker_count(setup.config.threads))
+        gateway = Gateway(config, setup.runtime.env())
         status = work(setup, gateway, logs, channel, share)
     finally:
         os._exit(status)

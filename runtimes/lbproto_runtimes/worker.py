@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lbproto_runtimes.logs import Logs
     from lbproto_runtimes.share import Share
 
-__all__ = ["Setup", "work"]
+__all__ = ["Setup", "portion", "work"]
 
 IGNORED: Final = (
     signal.SIGTERM,
@@ -51,6 +51,16 @@ class Setup:
     runtime: Runtime
     listeners: Sequence[Listener]
     contexts: Contexts
+
+
+def portion(config: Config, workers: int) -> Config:
+    """Return one worker's part of a configuration: the limits are of all together."""
+    services = []
+    for service in config.services:
+        most = -(-service.limits.connections // workers)
+        limits = replace(service.limits, connections=most)
+        services.append(replace(service, limits=limits))
+    return replace(config, services=tuple(services))
 
 
 def work(

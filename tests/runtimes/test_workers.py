@@ -103,6 +103,23 @@ def test_clients_are_spread_over_the_workers(
     assert max(shares) <= 2 * min(shares), shares
 
 
+def test_a_limit_of_clients_is_for_all_workers_together(
+    lb: LbFactory, origin: OriginFactory
+) -> None:
+    one = lb(origin(), top={"threads": 2}, limits={"connections": 4})
+    one.wait_ready(2)
+    clients = [one.connect() for _ in range(4)]
+    for client in clients:
+        assert client.ask().body == b"OK"
+    late = one.connect()
+    late.get()
+    for client in clients:
+        assert client.ask().body == b"OK"
+    assert late.silent()
+    clients[0].close()
+    assert late.response().body == b"OK"
+
+
 def test_a_reload_is_for_new_connections_and_old_ones_end_well(
     lb: LbFactory, origin: OriginFactory
 ) -> None:
