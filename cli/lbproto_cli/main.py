@@ -140,6 +140,9 @@ def _serve(
     runtime = load(decided.runtime)
     sockets = [handed_over(sock) for sock in inherited(os.environ)]
     listeners = bind(config, sockets)
+    for spare in sockets:
+        if all(spare.socket is not one.socket for one in listeners):
+            spare.socket.close()  # of a socket unit that the file does not name
     try:
         setup = Setup(config, runtime, listeners, contexts)
         govern = partial(_govern, options, decided, setup, who, here, demo_lines)

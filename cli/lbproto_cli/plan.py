@@ -95,6 +95,8 @@ def _check_flags(options: Options) -> None:
         for flag, given in (("--conf", options.conf), ("--backend", options.backend)):
             if given:
                 raise Usage(f"--demo brings its own backends, expected no {flag}")
+        if options.daemon:
+            raise Usage("--demo runs in the foreground, expected no --daemon")
         return
     if options.listen and not options.backend:
         raise Usage("--listen without --backend, expected at least one backend")

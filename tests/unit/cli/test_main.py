@@ -139,6 +139,10 @@ BACKEND = ["--backend", "127.0.0.1:9001"]
 
 WRONG_FLAGS = [
     (["--daemon", "-u", "-c", "x"], "lb: --upgrade is not supported yet"),
+    (
+        ["--demo", "-d"],
+        "lb: --demo runs in the foreground, expected no --daemon",
+    ),
     (["-u", "-c", "x"], "lb: --upgrade is not supported yet"),
     ([*LISTEN], "lb: --listen without --backend, expected at least one backend"),
     ([*BACKEND], "lb: --backend without --listen, expected an address to listen on"),
