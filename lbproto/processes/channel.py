@@ -4,8 +4,6 @@ A message is a frame: one byte for its kind, four for the length of what follows
 (big-endian), then that much JSON. Both ends are the same program, started by the
 same fork, so anything unexpected is a bug and not an attack; still a length is
 bounded, so that a bug does not eat the memory.
-
-Descriptors ride on the first byte of the frame that announces them.
 """
 
 from __future__ import annotations
@@ -36,16 +34,6 @@ class Kind(Enum):
     """A worker is to end at once."""
     REOPEN = b"O"
     """A worker is to open its logs anew."""
-    ACCEPT = b"A"
-    """A worker is to accept clients (`on`: true) or to leave them to others."""
-    PAUSED = b"P"
-    """A worker accepts nobody any more."""
-    MOVE = b"M"
-    """A worker is to give up its idle clients."""
-    IDLE = b"I"
-    """Idle clients: `peers`, and as many descriptors."""
-    MOVED = b"V"
-    """A worker has given up all that it could; `left` have something in flight."""
 
 
 @value

@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Protocol
 
-from lbproto.machine.effects import Level
 from lbproto.machine.errors import LbError
 from lbproto.machine.events import (
     Connected,
@@ -29,6 +27,7 @@ from lbproto.machine.events import (
     Wake,
 )
 from lbproto_runtimes.dial import connect_error, describe
+from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.perform import Driver
 from lbproto_runtimes.polled_dial import Dial
 from lbproto_runtimes.wire import Wire
@@ -256,8 +255,7 @@ class Attendant:
 
     def crashed(self, owner: Driver, error: Exception) -> None:
         """A machine raised: log it, and reset its connections and no others."""
-        lines = "".join(traceback.format_exception(error))
-        self.logs.log(Level.ERROR, "internal error", {"traceback": lines})
+        log_crash(self.logs, error)
         self.abort_all()
 
 

@@ -14,6 +14,9 @@ may have been cut by anybody on the way (RFC 9112 9.8), so it is a loss.
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import struct
 from typing import TYPE_CHECKING
 
 from lbproto.machine.events import (
@@ -37,7 +40,9 @@ if TYPE_CHECKING:
     from lbproto_runtimes.contexts import Contexts
     from lbproto_runtimes.perform import Driver
 
-__all__ = ["HIGH_WATER", "LOW_WATER", "Channel"]
+__all__ = ["HIGH_WATER", "LOW_WATER", "Channel", "reset_at_close"]
+
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
 HIGH_WATER = 64 * 1024
 """Bytes in a write buffer above which its writer is told to wait."""
@@ -46,6 +51,12 @@ LOW_WATER = 16 * 1024
 
 ALERT_PATIENCE = 5.0
 """Seconds that a peer has to take the alert which ends a handshake."""
+
+
+def reset_at_close(sock: socket.socket) -> None:
+    """Have a socket send RST in place of what is queued when it is closed."""
+    with contextlib.suppress(OSError):  # the peer's reset was first
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
 class Channel:

@@ -207,8 +207,4 @@ class GeventRuntime:
         contexts: Contexts | None = None,
     ) -> None:
         """Accept clients in this greenlet; see `Runtime`."""
-        platform = Greenlets()
-        server = PolledServer(platform, gateway, listeners, logs, contexts)
-        server.serve(ready)
-        server.close()
-        platform.close()
+        PolledServer(Greenlets(), gateway, listeners, logs, contexts).serve(ready)

@@ -15,6 +15,7 @@ import contextlib
 import os
 import re
 import time
+import traceback
 from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.effects import AccessRecord, Level, Log
@@ -23,7 +24,7 @@ from lbproto.machine.errors import LbError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Logs", "LogsError"]
+__all__ = ["Logs", "LogsError", "log_crash"]
 
 _STDERR: Final = 2
 
@@ -116,6 +117,12 @@ class Logs:
         with contextlib.suppress(OSError):
             while line:
                 line = line[os.write(self._descriptor, line) :]
+
+
+def log_crash(logs: Logs, error: BaseException) -> None:
+    """Write a bug of ours, with its traceback, in one line."""
+    lines = "".join(traceback.format_exception(error))
+    logs.log(Level.ERROR, "internal error", {"traceback": lines})
 
 
 def _open(path: str) -> int:

@@ -16,15 +16,11 @@ Notes on asyncio and uvloop:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import select
 import socket
-import struct
-import traceback
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from lbproto.machine.effects import Level
 from lbproto.machine.errors import LbError
 from lbproto.machine.events import (
     Connected,
@@ -35,9 +31,11 @@ from lbproto.machine.events import (
 )
 from lbproto_runtimes.accept import Acceptor
 from lbproto_runtimes.alarms import Alarms
+from lbproto_runtimes.channel import reset_at_close
 from lbproto_runtimes.contexts import Contexts
 from lbproto_runtimes.dial import connect_error, connected_socket, describe
 from lbproto_runtimes.link import Link
+from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.perform import Driver
 
 if TYPE_CHECKING:
@@ -51,8 +49,6 @@ if TYPE_CHECKING:
     from lbproto_runtimes.logs import Logs
 
 __all__ = ["Server"]
-
-RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
 
 class Server:
@@ -297,8 +293,7 @@ class Server:
             return
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.fileno() >= 0:
-            with contextlib.suppress(OSError):  # the peer's reset was first
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            reset_at_close(sock)
         transport.abort()
 
     def set_reading(self, conn: ConnId, on: bool) -> None:
@@ -317,7 +312,6 @@ class Server:
 
     def crashed(self, owner: Driver, error: Exception) -> None:
         """A machine raised: log it, and reset its connections and no others."""
-        lines = "".join(traceback.format_exception(error))
-        self.logs.log(Level.ERROR, "internal error", {"traceback": lines})
+        log_crash(self.logs, error)
         for link in [link for link in self._links.values() if link.owner is owner]:
             self._abort(link)

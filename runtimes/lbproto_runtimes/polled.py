@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from lbproto.machine.effects import Level
 from lbproto.machine.events import Drain, Opened
 from lbproto_runtimes.accept import Acceptor
 from lbproto_runtimes.attend import Attendant, Keeper
 from lbproto_runtimes.contexts import Contexts
+from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.polls import READ
 from lbproto_runtimes.wire import Wire
 
@@ -66,8 +65,7 @@ class PolledServer:
         self.over = False
         """No client is left, and none will come."""
         self._gateway = gateway
-        self.poll = platform.shared_poll()
-        """What the thread that accepts waits with."""
+        self._poll = platform.shared_poll()
         self._lock = platform.lock()
         self._clients = 0
         self._keeping = True
@@ -88,7 +86,10 @@ class PolledServer:
     # -- life ----------------------------------------------------------------
 
     def serve(self, ready: Callable[[Serving], None]) -> None:
-        """Accept clients until told to end, and return when all have ended."""
+        """Accept clients until told to end, and return when all have ended.
+
+        The platform is given back with that.
+        """
         self.platform.start(self._keep)
         for acceptor in self._acceptors:
             acceptor.watch()
@@ -98,27 +99,25 @@ class PolledServer:
         self.over = True
         self.keeper.wake()
         while self._keeping:
-            self.poll.wait(math.inf)
-
-    def close(self) -> None:
-        """Give back what it holds, after `serve`."""
-        self.poll.close()
+            self._poll.wait(math.inf)
+        self._poll.close()
+        self.platform.close()
 
     def drain(self, grace: float, timeout: float) -> None:
         """Stop accepting, let what is in flight end; from any thread."""
         if self._asked is Phase.SERVING:
             self.draining = Drain(grace, timeout)
             self._asked = Phase.DRAINING
-            self.poll.wake()
+            self._poll.wake()
 
     def stop(self) -> None:
         """Stop at once; from any thread."""
         self._asked = Phase.STOPPED
-        self.poll.wake()
+        self._poll.wake()
 
     def _turn(self) -> None:
         until = min((at for at, _ in self._later), default=math.inf)
-        found = self.poll.wait(max(0.0, until - time.monotonic()))
+        found = self._poll.wait(max(0.0, until - time.monotonic()))
         for descriptor, _ in found:
             act = self._watched.get(descriptor)
             if act is not None:
@@ -148,18 +147,18 @@ class PolledServer:
         except Exception as error:
             self.crashed(error)
         self._keeping = False
-        self.poll.wake()
+        self._poll.wake()
 
     # -- what acceptors ask for ----------------------------------------------
 
     def watch(self, sock: socket.socket, ready: Callable[[], None]) -> None:
         """Call `ready` when a client waits."""
         self._watched[sock.fileno()] = ready
-        self.poll.watch(sock.fileno(), READ)
+        self._poll.watch(sock.fileno(), READ)
 
     def ignore(self, sock: socket.socket) -> None:
         """Call nothing any more."""
-        self.poll.watch(sock.fileno(), 0)
+        self._poll.watch(sock.fileno(), 0)
         del self._watched[sock.fileno()]
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
@@ -192,12 +191,11 @@ class PolledServer:
             self._clients -= 1
             last = not self._clients
         if was_full or (last and self.phase is not Phase.SERVING):
-            self.poll.wake()
+            self._poll.wake()
 
     def crashed(self, error: Exception) -> None:
         """Something raised outside of any machine: log it."""
-        lines = "".join(traceback.format_exception(error))
-        self.logs.log(Level.ERROR, "internal error", {"traceback": lines})
+        log_crash(self.logs, error)
 
 
 class _Visit:

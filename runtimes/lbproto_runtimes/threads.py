@@ -195,8 +195,4 @@ class ThreadsRuntime:
         contexts: Contexts | None = None,
     ) -> None:
         """Accept clients in this thread; see `Runtime`."""
-        platform = Threads()
-        server = PolledServer(platform, gateway, listeners, logs, contexts)
-        server.serve(ready)
-        server.close()
-        platform.close()
+        PolledServer(Threads(), gateway, listeners, logs, contexts).serve(ready)

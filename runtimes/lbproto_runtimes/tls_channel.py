@@ -187,13 +187,13 @@ class TlsChannel:
 
     def info(self) -> TlsInfo:
         """Say what the handshake agreed on."""
-        tls = self._object
+        tls, certificate = self._object, self.certificate()
         return TlsInfo(
             alpn=tls.selected_alpn_protocol() or "",
             sni=getattr(tls, "asked", None) or tls.server_hostname or "",
             version=tls.version() or "",
-            peer_cert=subject_of(self.certificate()),
-            verified=bool(self.certificate()),
+            peer_cert=subject_of(certificate),
+            verified=bool(certificate),
         )
 
     def certificate(self) -> Mapping[str, Any]:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
-import struct
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.events import WriteBlocked, WriteUnblocked
-from lbproto_runtimes.channel import HIGH_WATER, LOW_WATER, Channel
+from lbproto_runtimes.channel import HIGH_WATER, LOW_WATER, Channel, reset_at_close
 from lbproto_runtimes.dial import describe
 from lbproto_runtimes.polls import READ, WRITE
 
@@ -30,8 +29,6 @@ __all__ = ["Wire"]
 
 READ_SIZE: Final = 64 * 1024
 """Below malloc's threshold for mapping memory, which would cost two system calls."""
-
-RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
 
 class Wire(Channel):
@@ -115,8 +112,7 @@ class Wire(Channel):
         """Drop what is queued and reset; tell nobody."""
         self.owner = None
         if self.sock is not None:
-            with contextlib.suppress(OSError):  # the peer's reset was first
-                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            reset_at_close(self.sock)
         self._dispose()
 
     def _dispose(self) -> None:

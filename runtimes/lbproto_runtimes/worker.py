@@ -12,13 +12,13 @@ import os
 import signal
 import socket
 import threading
-import traceback
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import LocalProtocolError
 from lbproto.processes.channel import Kind, Message, MessageReader, encode
+from lbproto_runtimes.logs import log_crash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +78,7 @@ def work(
     try:
         setup.runtime.serve(gateway, listeners, logs, ear.ready, setup.contexts)
     except BaseException as error:
-        lines = "".join(traceback.format_exception(error))
-        logs.log(Level.ERROR, "internal error", {"traceback": lines})
+        log_crash(logs, error)
         return 4
     return 0
 
@@ -129,8 +128,8 @@ class _Ear:
                 serving.stop()
             case Kind.REOPEN:
                 self._logs.reopen()
-            case _:
-                pass
+            case Kind.READY:
+                pass  # a worker's word; no master says it
 
     def _drain(self) -> None:
         assert self._serving is not None, "nobody listens before that"

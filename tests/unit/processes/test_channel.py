@@ -10,7 +10,7 @@ from lbproto.processes.channel import MAX_FRAME, Kind, Message, MessageReader, e
 MESSAGES = [
     Message(Kind.READY, {}),
     Message(Kind.DRAIN, {"grace": 0.5, "timeout": 300}),
-    Message(Kind.IDLE, {"peers": [["tcp:127.0.0.1:80", "203.0.113.7", 51000]]}),
+    Message(Kind.STOP, {"any": [["tcp:127.0.0.1:80", "203.0.113.7", 51000]]}),
 ]
 
 
@@ -40,4 +40,4 @@ def test_anything_else_is_a_bug(data: bytes) -> None:
 
 def test_a_message_has_an_end() -> None:
     with pytest.raises(LocalProtocolError, match="a message of"):
-        encode(Message(Kind.IDLE, {"peers": "x" * MAX_FRAME}))
+        encode(Message(Kind.STOP, {"any": "x" * MAX_FRAME}))
