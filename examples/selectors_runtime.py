@@ -17,21 +17,26 @@ import math
 import os
 import selectors
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from socket import socket
 from typing import Any
 
 from lbproto import ConnId, Drain, Env, Gateway, Opened, PeerInfo
-from lbproto_runtimes.accept import Acceptor
+from lbproto_runtimes.accept import Acceptors
 from lbproto_runtimes.api import Serving
 from lbproto_runtimes.attend import Attendant
 from lbproto_runtimes.contexts import Contexts
 from lbproto_runtimes.env import WallClockEnv
 from lbproto_runtimes.listen import Listener
 from lbproto_runtimes.logs import Logs
+from lbproto_runtimes.moved import Moved
 from lbproto_runtimes.perform import Driver
 from lbproto_runtimes.polls import READ, WRITE
 from lbproto_runtimes.wire import Wire
+
+Found = Callable[[Sequence[Moved], int], object]
 
 
 class SelectorsPoll:
@@ -86,50 +91,82 @@ class OneLoop(Attendant):
         self.numbers = itertools.count()
         self.ready: dict[int, Callable[[], None]] = {}
         self.clients: dict[Wire, Driver] = {}
-        self.gateway, self.asked = gateway, Drain(-1.0, 0.0)
-        self.draining, self.stopping, self.over = False, False, False
+        self.gateway, self.draining, self.stopping = gateway, False, False
+        self.errands: deque[Callable[[], object]] = deque()  # of other threads
         super().__init__(self, gateway.housekeeping, SelectorsPoll())
-        self.acceptors = [
-            Acceptor(it, gateway.sites[it.service.name], self.accepted, logs, self)
-            for it in listeners
-        ]
+        self.acceptors = Acceptors(gateway, listeners, self.accepted, logs, self)
 
     def serve(self, ready: Callable[[Serving], None]) -> None:
         ready(self)
         while self.clients or not self.draining:
-            for acceptor in self.acceptors:
-                acceptor.watch()
+            self.acceptors.watch()
             self.turn()
+            while self.errands:
+                self.errands.popleft()()
             if self.stopping:
                 for wire in [*self.clients, *self._wires.values()]:
                     wire.abort()
-            if self.asked.grace >= 0 and not self.draining:
-                self.draining = True
-                for acceptor in self.acceptors:
-                    acceptor.finish()
-                self.deal_with(self.poll.wait(0.0))  # those requests are heard first
-                for driver in list(self.clients.values()):
-                    driver.feed(self.asked)
         self.driver.feed(Drain(0.0, 0.0))
         self.abort_all()
         self.poll.close()
 
-    def drain(self, grace: float, timeout: float) -> None:
-        self.asked = Drain(grace, timeout)
+    def _drain(self, drain: Drain) -> None:
+        self.draining = True
+        self.acceptors.finish()
+        self.deal_with(self.poll.wait(0.0))  # requests that came are heard first
+        for driver in list(self.clients.values()):
+            driver.feed(drain)
+
+    def _collect(self, keys: Collection[str], most: int, found: Found) -> None:
+        moved = [wire.give_up(keys) for wire in list(self.clients)[:most]]
+        found([one for one in moved if one is not None], len(self.clients))
+
+    def _take(self, moved: Sequence[Moved]) -> None:
+        for one in moved:
+            place = self.acceptors.of(one)
+            if place is None:
+                one.sock.close()
+            else:
+                self.accepted(one.sock, *place, moved=True)
+
+    # What other threads ask for.
+
+    def ask(self, do: Callable[..., object], *about: object) -> None:
+        self.errands.append(partial(do, *about))
         self.poll.wake()
+
+    def drain(self, grace: float, timeout: float) -> None:
+        self.ask(self._drain, Drain(grace, timeout))
 
     def stop(self) -> None:
         self.stopping = True
         self.drain(0.0, 0.0)
 
-    def accepted(self, sock: socket, listener: Listener, peer: PeerInfo) -> None:
+    def hold(self, keys: Collection[str], held: Callable[[], object]) -> None:
+        self.ask(self.acceptors.hold, keys)
+        self.ask(held)
+
+    def accept(self, keys: Collection[str]) -> None:
+        self.ask(self.acceptors.accept, keys)
+
+    def collect(self, keys: Collection[str], most: int, found: Found) -> None:
+        self.ask(self._collect, keys, most, found)
+
+    def take(self, moved: Sequence[Moved]) -> None:
+        self.ask(self._take, moved)
+
+    # Clients.
+
+    def accepted(
+        self, sock: socket, listener: Listener, peer: PeerInfo, moved: bool = False
+    ) -> None:
         name, conn = listener.service.name, self.gateway.mint()
         driver = Driver(self.gateway.connection(name, conn, listener.listen), self)
-        wire = Wire(self, conn, driver, Opened(conn, peer))
-        wire.site = self.gateway.sites[name]
+        wire = Wire(self, conn, driver, Opened(conn, peer, moved))
+        wire.listener, wire.site = listener, self.gateway.sites[name]
         wire.site.opened()
         self.clients[wire] = driver
-        self.take(wire, sock)
+        self.begin(wire, sock)
 
     def forget(self, wire: Wire) -> None:
         super().forget(wire)

@@ -165,6 +165,12 @@ class Config:
     pid_file: str | None = None
     error_log: str | None = None
     upgrade_sock: str | None = None
+    upgrade_sock_mode: int = 0o600
+    """Bits of the file mode."""
+    upgrade_timeout: float = 30.0
+    """Seconds that each side of an upgrade waits for the other."""
+    upgrade_bake: float = 10.0
+    """Seconds after it for which the old process would take the service back."""
     user: str | None = None
     """Names of the system; None: who started it."""
     group: str | None = None

@@ -32,7 +32,7 @@ class ExitStatus(IntEnum):
     USAGE = 2
     """The command line is wrong."""
     LISTEN = 3
-    """It could not bind."""
+    """It could not bind or take over."""
     OTHER = 4
 
 
@@ -57,7 +57,7 @@ MAX_THREADS: Final = 1024
 
 _EPILOG: Final = """\
 signals:  SIGTERM stops gracefully, SIGINT at once, SIGHUP reads the file
-          again, SIGUSR1 reopens error_log
+          again, SIGQUIT hands over to lb -u, SIGUSR1 reopens error_log
 exit:     0 done, 1 wrong configuration, 2 wrong flags, 3 cannot bind, 4 other
 """
 
@@ -130,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
         "-u",
         "--upgrade",
         action="store_true",
-        help="take the listening sockets over (not supported yet)",
+        help="take the listening sockets over from the one that runs",
     )
     add("-t", "--test", action="store_true", help="check the configuration, then exit")
     add(

@@ -15,14 +15,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from typing import TYPE_CHECKING, Final
+import time
+from typing import Final
 
 from lbproto.machine.errors import LbError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+__all__ = ["PidFile", "PidFileError"]
 
-__all__ = ["PidFileError", "pid_file"]
+PATIENCE: Final = 1.0
+"""Seconds that the process before us may take to leave the file."""
 
 NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 
@@ -31,24 +32,48 @@ class PidFileError(LbError):
     """The pid file cannot be written, or belongs to a process that runs."""
 
 
-@contextlib.contextmanager
-def pid_file(path: str | None) -> Iterator[None]:
-    """Keep our process id in the file while the context lasts.
+class PidFile:
+    """Our process id in a file, as long as we serve; a context manager."""
 
-    Raises:
-        PidFileError: it cannot be written, or another process has it.
-    """
-    if path is None:
-        yield
-        return
-    _check_free(path)
-    pid = f"{os.getpid()}\n".encode()
-    lock = _write(path, pid)
-    try:
-        yield
-    finally:
-        _remove(path, lock)
-        os.close(lock)
+    def __init__(self, path: str | None) -> None:
+        """Write nothing yet; no path means no file."""
+        self._path = path
+        self._lock = -1
+
+    def __enter__(self) -> PidFile:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Remove the file, if it is ours."""
+        if self._path is not None and self._lock >= 0:
+            _remove(self._path, self._lock)
+        self.leave()
+
+    def claim(self) -> None:
+        """Write it, unless another process has it.
+
+        Raises:
+            PidFileError: it cannot be written, or another process has it.
+        """
+        if self._path is not None:
+            _check_free(self._path)
+        self.take()
+
+    def take(self) -> None:
+        """Write it, whoever had it: the service is ours now.
+
+        Raises:
+            PidFileError: it cannot be written.
+        """
+        self.leave()
+        if self._path is not None:
+            self._lock = _write(self._path, f"{os.getpid()}\n".encode())
+
+    def leave(self) -> None:
+        """Leave it to another process, as it is."""
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
 
 
 def _remove(path: str, lock: int) -> None:
@@ -101,6 +126,36 @@ def _write(path: str, content: bytes) -> int:
             os.close(descriptor)
         with contextlib.suppress(OSError):
             os.unlink(beside)
+        if isinstance(error, PermissionError):
+            with contextlib.suppress(OSError):
+                return _overwrite(path, content)
         message = f"cannot write pid_file {path}: {error.strerror}"
         raise PidFileError(message) from None
+    return descriptor
+
+
+def _overwrite(path: str, content: bytes) -> int:
+    """Write into the file that is there, in a folder of root's, and lock it.
+
+    It is ours when another process of the same user has had it, before an upgrade.
+
+    Raises:
+        OSError: it is not ours, or its lock is not given up.
+    """
+    descriptor = os.open(path, os.O_RDWR | NO_FOLLOW)
+    try:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.01)  # the other process is about to leave it
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, content, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor

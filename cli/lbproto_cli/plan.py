@@ -89,14 +89,16 @@ def service_of_flags(
 
 
 def _check_flags(options: Options) -> None:
-    if options.upgrade:
-        raise Usage("--upgrade is not supported yet")
     if options.demo:
         for flag, given in (("--conf", options.conf), ("--backend", options.backend)):
             if given:
                 raise Usage(f"--demo brings its own backends, expected no {flag}")
-        if options.daemon:
-            raise Usage("--demo runs in the foreground, expected no --daemon")
+        for flag, set_ in (
+            ("--daemon", options.daemon),
+            ("--upgrade", options.upgrade),
+        ):
+            if set_:
+                raise Usage(f"--demo runs in the foreground, expected no {flag}")
         return
     if options.listen and not options.backend:
         raise Usage("--listen without --backend, expected at least one backend")

@@ -15,7 +15,7 @@ from lbproto_cli.problems import shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["duration", "flag", "size", "whole"]
+__all__ = ["duration", "file_mode", "flag", "size", "whole"]
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"([0-9]{1,9}+(?:\.[0-9]{1,9}+)?+)(ms|s|m|h|d)")
@@ -30,6 +30,7 @@ _SIZES: Final = {
     "MiB": 1024**2,
     "GiB": 1024**3,
 }
+_MODE: Final = re.compile(r"0?[67][0-7]{2}")
 _SIZE: Final = re.compile(r"([0-9]{1,15}+)(B|KB|MB|GB|KiB|MiB|GiB)")
 LARGEST: Final = 2**50
 """One PiB: more is a slip of the pen."""
@@ -49,6 +50,18 @@ def flag(value: object) -> bool:
     if isinstance(value, str) and value.lower() in _LOOKS_BOOLEAN:
         message += " (yes, no, on and off are text here)"
     raise ValueError(message)
+
+
+def file_mode(value: object) -> int:
+    """Read the mode of a file that its owner uses.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    if isinstance(value, str) and _MODE.fullmatch(value):
+        return int(value, 8)
+    message = f'got {shown(value)}, expected a mode such as "0600", in quotes'
+    raise ValueError(f"{message}, with 6 or 7 for the owner")
 
 
 def whole(lowest: int, highest: int) -> Callable[[object], int]:

@@ -299,9 +299,11 @@ class File(BaseModel):
     pid_file: FilePath = _CONFIG.pid_file
     error_log: FilePath = _CONFIG.error_log
     upgrade_sock: FilePath = _CONFIG.upgrade_sock
-    upgrade_sock_mode: Later = None
-    upgrade_timeout: Later = None
-    upgrade_bake: Later = None
+    upgrade_sock_mode: Annotated[int, PlainValidator(quantities.file_mode)] = (
+        _CONFIG.upgrade_sock_mode
+    )
+    upgrade_timeout: Duration = _CONFIG.upgrade_timeout
+    upgrade_bake: Grace = _CONFIG.upgrade_bake
     user: Annotated[str | None, PlainValidator(words.account)] = _CONFIG.user
     group: Annotated[str | None, PlainValidator(words.account)] = _CONFIG.group
     grace_period_seconds: Grace = _CONFIG.grace_period_seconds

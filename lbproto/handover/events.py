@@ -17,6 +17,7 @@ from lbproto.machine.values import ConnId, value
 __all__ = [
     "AcceptingStopped",
     "Bytes",
+    "HandedOn",
     "IdleOffered",
     "IncumbentEvent",
     "Interrupted",
@@ -117,6 +118,11 @@ class Interrupted:
     signal: str
 
 
+@value
+class HandedOn:
+    """The service has gone on to a third process, while the first one still stays."""
+
+
 IncumbentEvent: TypeAlias = (
     Requested
     | PeerConnected
@@ -138,6 +144,7 @@ SuccessorEvent: TypeAlias = (
     | PeerClosed
     | WorkersReady
     | WorkersFailed
+    | HandedOn
     | Interrupted
     | Wake
 )

@@ -198,6 +198,9 @@ class Incumbent:
                 self._take(message, now)
             case Ready(keys) if self.stage is Stage.READY:
                 self._ready(keys, now)
+            case Done() if self.stage in COMMITTED:
+                self._log(Level.INFO, "upgrade: dismissed by the successor")
+                self._finish()
             case _:
                 self._wrong(f"{type(message).__name__} is out of turn")
 
@@ -324,7 +327,7 @@ class Incumbent:
         self._enter(Stage.BAKING, self._bake_end)
 
     def _finish(self) -> None:
-        """The successor has stood the test: leave."""
+        """The successor has stood the test, or needs nobody behind it: leave."""
         if self.stage is Stage.COLLECTING:
             self._out.append(BeginDrain())
         if self.stage is not Stage.BAKING:

@@ -16,7 +16,7 @@ its listeners open, and takes the service back if the successor is gone before.
 | `COMMITTING` | `Sent` | yield the service, collect idle connections | accept again |
 | `COLLECTING` | `IdleOffered` | drain the rest | take the service back |
 | `HANDING` | `Sent` | the next IDLE; after the last DONE | take the service back |
-| `BAKING` | the end of `bake` | close listeners, exit 0 | take the service back |
+| `BAKING` | the end of `bake`, DONE | close listeners, exit 0 | take the service back |
 | `TABLE` | `Sent`, of Pingora's message | hang up | go on serving |
 | `LINGERING` | 5 s | stop accepting | |
 | `RETIRING` | `AcceptingStopped` | drain, close listeners, exit 0 | |

@@ -21,8 +21,9 @@ that were taken have come: either all are bound, or all are dropped.
 A failure of its own workers is exit 3 in every stage. In `READY` there is no exit
 for lack of an answer: the incumbent may have stopped accepting already, and it would
 find out by EOF. From COMMIT on the channel stays open until the incumbent closes it,
-since to hang up is to be dead in its eyes. A peer that comes while another is served
-is turned away with `busy`.
+since to hang up is to be dead in its eyes. If the service ends before, because the
+operator stops it or it goes on to a third process, DONE dismisses the incumbent. A
+peer that comes while another is served is turned away with `busy`.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from lbproto.handover.effects import (
 )
 from lbproto.handover.events import (
     Bytes,
+    HandedOn,
     Interrupted,
     PeerClosed,
     PeerConnected,
@@ -165,6 +167,8 @@ class Successor:
                 self._ready(now)
             case WorkersFailed(reason) if self.stage in (Stage.STARTING, Stage.READY):
                 self._give_up(f"the workers do not start: {reason}")
+            case HandedOn() if self.stage in _OWNING:
+                self._dismiss()
             case Interrupted(signal):
                 self._interrupted(signal)
             case Wake() if now >= self.deadline:
@@ -312,7 +316,10 @@ class Successor:
 
     def _interrupted(self, signal: str) -> None:
         self._drop_all()
-        self._part(f"{signal} came")
+        if self.stage in _OWNING:
+            self._dismiss()
+        else:
+            self._part(f"{signal} came")
         self._out.append(Stop(signal))
         self._enter(Stage.OVER, math.inf)
 
@@ -367,6 +374,13 @@ class Successor:
         if said:
             self._out.append(SendBytes(encode(Abort(reason))))
         self._out.append(Hangup(flush=said))
+
+    def _dismiss(self) -> None:
+        """The operator has other plans: nobody is to take the service back."""
+        if self._connected:
+            self._connected = False
+            self._out += [SendBytes(encode(Done(0))), Hangup(flush=True)]
+        self._enter(Stage.OVER, math.inf)
 
     def _drop_all(self) -> None:
         self._out += map(DropFd, self._held.values())

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from lbproto.machine.values import ConnId, value
 
 __all__ = [
+    "BackendEvent",
     "ConnectError",
     "ConnectFailed",
     "Connected",
@@ -76,6 +77,8 @@ class Opened:
 
     conn: ConnId
     peer: PeerInfo
+    moved: bool = False
+    """It was open and idle in another process, so `peer` is final, and HTTP goes on."""
 
 
 @value
@@ -178,3 +181,8 @@ Event: TypeAlias = (
     | Wake
     | Drain
 )
+
+BackendEvent: TypeAlias = (
+    Data | Connected | ConnectFailed | Eof | Lost | WriteBlocked | WriteUnblocked
+)
+"""What happens on a connection to a backend."""

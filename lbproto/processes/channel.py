@@ -4,11 +4,15 @@ A message is a frame: one byte for its kind, four for the length of what follows
 (big-endian), then that much JSON. Both ends are the same program, started by the
 same fork, so anything unexpected is a bug and not an attack; still a length is
 bounded, so that a bug does not eat the memory.
+
+Descriptors ride along: a message says how many are its own (`fds`), and the kernel
+delivers them in order, none later than the first byte of its message.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
@@ -22,6 +26,9 @@ MAX_FRAME: Final = 1024 * 1024
 
 HEADER: Final = 5
 
+FDS: Final = "fds"
+"""The name under which a message counts its descriptors."""
+
 
 class Kind(Enum):
     """What is said; the value is its byte."""
@@ -34,6 +41,19 @@ class Kind(Enum):
     """A worker is to end at once."""
     REOPEN = b"O"
     """A worker is to open its logs anew."""
+    HOLD = b"H"
+    """A worker is to accept nobody on the listeners `keys` until `ACCEPT`."""
+    HELD = b"h"
+    """The answer: each client that it accepted there has its machine."""
+    ACCEPT = b"A"
+    """A worker may accept on the listeners `keys` again."""
+    COLLECT = b"C"
+    """A worker is to give up idle connections of the listeners `keys`, and at most
+    `most` of them."""
+    IDLE = b"I"
+    """Some of them: `peers`, and as many descriptors; from a worker, or for one."""
+    COLLECTED = b"c"
+    """The end of the answer: how many clients a worker has `left`."""
 
 
 @value
@@ -42,6 +62,8 @@ class Message:
 
     kind: Kind
     fields: dict[str, object]
+    fds: tuple[int, ...] = ()
+    """Descriptors that ride on it."""
 
 
 def encode(message: Message) -> bytes:
@@ -50,7 +72,10 @@ def encode(message: Message) -> bytes:
     Raises:
         LocalProtocolError: it is too long.
     """
-    body = json.dumps(message.fields, separators=(",", ":")).encode("ascii")
+    fields = message.fields
+    if message.fds:
+        fields = {**fields, FDS: len(message.fds)}
+    body = json.dumps(fields, separators=(",", ":")).encode("ascii")
     if len(body) > MAX_FRAME:
         raise LocalProtocolError(f"a message of {len(body)} bytes")
     return message.kind.value + len(body).to_bytes(4, "big") + body
@@ -59,18 +84,25 @@ def encode(message: Message) -> bytes:
 class MessageReader:
     """Frames out of a stream, however it is cut."""
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_fds", "_kept")
 
     def __init__(self) -> None:
         self._kept = b""
+        self._fds: list[int] = []
 
-    def receive(self, data: bytes) -> list[Message]:
+    def unclaimed(self) -> list[int]:
+        """Give up the descriptors that no message has named so far."""
+        fds, self._fds = self._fds, []
+        return fds
+
+    def receive(self, data: bytes, fds: Sequence[int] = ()) -> list[Message]:
         """Take one read; return the messages that are complete.
 
         Raises:
             LocalProtocolError: this is no message.
         """
         kept = self._kept + data
+        self._fds += fds
         found: list[Message] = []
         while len(kept) >= HEADER:
             length = int.from_bytes(kept[1:HEADER], "big")
@@ -84,8 +116,15 @@ class MessageReader:
                 fields = json.loads(body)
                 if not isinstance(fields, dict):
                     raise ValueError("not a mapping")
-                found.append(Message(Kind(kind), fields))
+                own = self._claim(fields.pop(FDS, 0))
+                found.append(Message(Kind(kind), fields, own))
             except ValueError as error:
                 raise LocalProtocolError(f"no message: {error}") from None
         self._kept = kept
         return found
+
+    def _claim(self, count: object) -> tuple[int, ...]:
+        if type(count) is not int or not 0 <= count <= len(self._fds):
+            raise ValueError(f"{len(self._fds)} descriptors came, not {count!r}")
+        own, self._fds = tuple(self._fds[:count]), self._fds[count:]
+        return own

@@ -20,9 +20,11 @@ __all__ = [
     "Fact",
     "Interrupted",
     "Kill",
+    "Left",
     "Ready",
     "Renewed",
     "Reopened",
+    "Resumed",
     "Start",
     "Started",
     "Tell",
@@ -31,6 +33,7 @@ __all__ = [
     "Tick",
     "Up",
     "WorkerId",
+    "Yielded",
 ]
 
 WorkerId = NewType("WorkerId", int)
@@ -96,12 +99,40 @@ class Renewed:
 
 
 @value
+class Yielded:
+    """Another process has the service: workers end when their clients do."""
+
+    left: bool
+    """Some listeners are still ours, and want workers."""
+
+
+@value
+class Resumed:
+    """The service is ours again."""
+
+
+@value
+class Left:
+    """Nothing is left to serve: the end is when the last client's is."""
+
+
+@value
 class Tick:
     """`deadline` has come."""
 
 
 Fact: TypeAlias = (
-    Started | Ready | Exited | Terminated | Interrupted | Reopened | Renewed | Tick
+    Started
+    | Ready
+    | Exited
+    | Terminated
+    | Interrupted
+    | Reopened
+    | Renewed
+    | Yielded
+    | Resumed
+    | Left
+    | Tick
 )
 
 

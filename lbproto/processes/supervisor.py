@@ -13,6 +13,9 @@ A new generation takes over when all of its workers are ready, and not before: t
 the old ones are told to drain. If one of the new ones dies first, the new
 generation is given up and the old one goes on. A worker that cannot even start when
 the first generation does ends all: nobody is served, and whoever started us waits.
+
+After an upgrade the service is another process's, so workers retire and are not
+replaced; it may come back, and then they are started anew.
 """
 
 from __future__ import annotations
@@ -31,9 +34,11 @@ from lbproto.processes.facts import (
     Fact,
     Interrupted,
     Kill,
+    Left,
     Ready,
     Renewed,
     Reopened,
+    Resumed,
     Start,
     Started,
     Tell,
@@ -42,6 +47,7 @@ from lbproto.processes.facts import (
     Tick,
     Up,
     WorkerId,
+    Yielded,
 )
 
 __all__ = ["Supervisor"]
@@ -94,7 +100,11 @@ class Supervisor:
         self._restart_at = math.inf
         self._owed = 0
         """Workers to be started at `_restart_at`."""
+        self._resting = False
+        """Another process serves, and nobody is to be started."""
         self._ending = False
+        self._patient = False
+        """The end is that of the last client, and nobody has asked for an earlier."""
         self._fast = False
         self._status = 0
         self._out: list[Deed] = []
@@ -104,6 +114,19 @@ class Supervisor:
         """When to feed `Tick`; infinite when nothing is armed."""
         times = [worker.kill_at for worker in self._workers.values()]
         return min([self._restart_at, *times])
+
+    @property
+    def ready(self) -> list[WorkerId]:
+        """Those who serve, and go on."""
+        return self._in(Stage.READY)
+
+    @property
+    def starting(self) -> bool:
+        """Somebody will serve soon."""
+        return bool(self._in(Stage.STARTING) or self._owed)
+
+    def _in(self, stage: Stage) -> list[WorkerId]:
+        return [it for it, worker in self._workers.items() if worker.stage is stage]
 
     def handle(self, fact: Fact, now: float, /) -> list[Deed]:
         """Advance by one fact."""
@@ -125,6 +148,12 @@ class Supervisor:
                     self._out.append(Tell(worker, Message(Kind.REOPEN, {})))
             case Renewed(terms):
                 self._renew(terms, now)
+            case Yielded(left):
+                self._yield(left, now)
+            case Resumed():
+                self._resume(now)
+            case Left():
+                self._leave(now)
             case Tick():
                 self._tick(now)
             case _ as never:
@@ -174,6 +203,35 @@ class Supervisor:
         for _ in range(terms.workers):
             self._start(self._next, now)
 
+    # -- an upgrade ----------------------------------------------------------
+
+    def _yield(self, left: bool, now: float) -> None:
+        if self._next:
+            self._give_up(now)
+        self._retire_all(now)
+        self._resting = True
+        self._restart_at, self._owed = math.inf, 0
+        if left:
+            self._resume(now)
+
+    def _resume(self, now: float) -> None:
+        if self._resting and not self._ending:
+            self._resting = False
+            for _ in range(self._terms[self._current].workers):
+                self._start(self._current, now)
+
+    def _leave(self, now: float) -> None:
+        if not self._ending:
+            self._begin_end()
+            self._patient = True
+            self._retire_all(now)
+            self._check_over()
+
+    def _retire_all(self, now: float) -> None:
+        for number, worker in self._workers.items():
+            if worker.stage is not Stage.ENDING:
+                self._retire(number, worker, now)
+
     # -- death ---------------------------------------------------------------
 
     def _exited(self, number: WorkerId, how: str, clean: bool, now: float) -> None:
@@ -186,7 +244,7 @@ class Supervisor:
             self._out.append(Log(Level.ERROR, "worker died", fields))
         if self._ending:
             self._check_over()
-        elif expected:
+        elif expected or self._resting:
             pass
         elif not self._whole and worker.stage is Stage.STARTING:
             self._status = FAILED
@@ -214,9 +272,10 @@ class Supervisor:
     # -- the end -------------------------------------------------------------
 
     def _terminate(self, now: float) -> None:
-        if self._ending:
+        if self._ending and not self._patient:
             self._stop(now)  # a second time: at once
             return
+        self._patient = False
         self._begin_end()
         message = {"signal": "SIGTERM"}
         self._out.append(Log(Level.INFO, "stopping gracefully", message))
@@ -243,11 +302,12 @@ class Supervisor:
             self._out.append(Exit(self._status))
 
     def _drain(self, number: WorkerId, worker: _Worker, now: float) -> None:
-        if worker.stage is not Stage.ENDING:
-            terms = self._terms[worker.generation]
-            times: dict[str, object] = {"grace": terms.grace, "timeout": terms.timeout}
-            latest = now + terms.grace + terms.timeout + MERCY
-            self._end(number, worker, Message(Kind.DRAIN, times), latest)
+        """Let a worker end as the operator says, even if it retires already."""
+        terms = self._terms[worker.generation]
+        times: dict[str, object] = {"grace": terms.grace, "timeout": terms.timeout}
+        latest = now + terms.grace + terms.timeout + MERCY
+        order = Message(Kind.DRAIN, times)
+        self._end(number, worker, order, min(latest, worker.kill_at))
 
     def _retire(self, number: WorkerId, worker: _Worker, now: float) -> None:
         """Let a worker end when its clients do: others take the new ones.

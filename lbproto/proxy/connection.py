@@ -3,8 +3,8 @@
 `ProxyConnection` is the machine that a runtime drives: it owns the client's
 codec, at most one exchange at a time (HTTP/1; the next request waits in the
 codec), the deadlines between requests, the way a connection ends, and who may
-read while who is blocked. What comes before HTTP is the entrance's, what happens
-within a request the exchange's.
+read while who is blocked (`_settle`, after every event). What comes before HTTP is
+the entrance's, what happens within a request the exchange's.
 
 How a connection ends:
 
@@ -13,15 +13,13 @@ How a connection ends:
   once could make the kernel take the response from the client, so we say FIN, read
   and drop what comes, and close after a while (RFC 9112 9.6);
 * *cut*: a response stays incomplete, and must look so.
-
-Back-pressure is decided in one place, `_settle`, after every event.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final, TypeAlias, assert_never
+from typing import Final, assert_never
 
 from lbproto.config import Listen, Timeouts
 from lbproto.framing.messages import HttpEvent
@@ -36,6 +34,7 @@ from lbproto.machine.effects import (
 )
 from lbproto.machine.errors import ErrorCode, LocalProtocolError
 from lbproto.machine.events import (
+    BackendEvent,
     Connected,
     ConnectFailed,
     Data,
@@ -57,10 +56,6 @@ from lbproto.proxy.exchange import Exchange
 from lbproto.proxy.site import Site
 
 __all__ = ["LINGER_SECONDS", "ProxyConnection"]
-
-BackendEvent: TypeAlias = (
-    Data | Connected | ConnectFailed | Eof | Lost | WriteBlocked | WriteUnblocked
-)
 
 LINGER_SECONDS: Final = 2.0
 """How long a refused client may go on sending before we close."""
@@ -126,6 +121,12 @@ class ProxyConnection:
         working = self._entrance or self._exchange
         return self.codec.buffered + (working.buffered if working is not None else 0)
 
+    @property
+    def idle(self) -> bool:
+        """Nothing of a request or a response is here, and either may come."""
+        busy = self._entrance or self._exchange or self._lingering
+        return not (busy or self.ended or self.closed) and self.codec.idle
+
     def handle(self, event: Event, now: float, /) -> list[Effect]:
         """Advance by one fact; see `Machine`.
 
@@ -135,10 +136,10 @@ class ProxyConnection:
         match event:
             case Data(conn, data) if conn == self.conn:
                 self._client_data(data, now)
-            case Opened(_, peer):
+            case Opened(_, peer, moved):
                 self.peer = peer
                 assert self._entrance is not None, "a connection opens once"
-                self._entrance.opened(now)
+                self._entrance.opened(moved, now)
             case Wake():
                 self._wake(now)
             case Drain(grace, timeout):
@@ -210,7 +211,7 @@ class ProxyConnection:
                 if self.closed or self._lingering:
                     return
                 if event.stream <= self._stream:
-                    continue  # the rest of a request that was answered at its head
+                    continue  # the rest of a request answered at its head
                 self._exchange = self._new_exchange(event.stream, now)
             self._exchange.on_http(event, now)
 
@@ -348,10 +349,10 @@ class ProxyConnection:
         self.out.append(Close(self.conn, abort, self._timeouts.send))
 
     def _abort(self, code: ErrorCode, detail: str, now: float) -> None:
-        if self._exchange is None:
-            self.close(abort=True)
-        else:
+        if self._exchange is not None:
             self._exchange.fail(code, detail, now)
+        else:
+            self.close(abort=True)
 
     # -- what the entrance and exchanges use ---------------------------------
 
@@ -375,8 +376,8 @@ class ProxyConnection:
 
     def log(self, level: Level, message: str, fields: Mapping[str, object]) -> None:
         """Add a log line that says whose connection this is."""
-        known = {"client": self.peer.address, "service": self.site.service.name}
-        self.out.append(Log(level, message, {**known, **fields}))
+        about = {"client": self.peer.address, "service": self.site.service.name}
+        self.out.append(Log(level, message, about | dict(fields)))
 
     def _settle(self) -> None:
         """Read each side while the other one keeps up."""

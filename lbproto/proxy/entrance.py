@@ -40,11 +40,18 @@ class Entrance:
         """How many received bytes are kept."""
         return 0 if self._reader is None else self._reader.buffered
 
-    def opened(self, now: float) -> None:
-        """The client was accepted; its `peer` is known."""
+    def opened(self, moved: bool, now: float) -> None:
+        """The client was accepted; its `peer` is known.
+
+        One that was moved here has been through all of this elsewhere.
+        """
         client = self._client
         service = client.site.service
-        if self._listen is None or not self._listen.proxy_protocol:
+        if moved:
+            client.admit(b"", now)
+            client.timers.clear(Timer.HEAD)
+            client.timers.set(Timer.KEEPALIVE, now + service.timeouts.keepalive)
+        elif self._listen is None or not self._listen.proxy_protocol:
             self._secure(b"", now)
         elif is_trusted(client.peer, service):
             self._reader = ProxyHeaderReader()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from lbproto.machine.effects import Level
@@ -16,13 +17,15 @@ from lbproto.machine.events import PeerInfo
 from lbproto_runtimes.share import MOMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
+    from lbproto.proxy.gateway import Gateway
     from lbproto.proxy.site import Site
     from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.logs import Logs
+    from lbproto_runtimes.moved import Moved
 
-__all__ = ["Acceptor", "Watcher", "peer_info"]
+__all__ = ["Acceptors", "Watcher", "peer_info"]
 
 BURST: Final = 64
 """Clients accepted in one turn, so that others get theirs."""
@@ -73,6 +76,60 @@ class Watcher(Protocol):
         ...
 
 
+class Acceptors:
+    """All listening sockets of a server."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        listeners: Sequence[Listener],
+        accepted: Callable[[socket.socket, Listener, PeerInfo], None],
+        logs: Logs,
+        watcher: Watcher,
+    ) -> None:
+        """`accepted` gets each client; it may raise RuntimeError to refuse one."""
+        self._all = [
+            Acceptor(one, gateway.sites[one.service.name], accepted, logs, watcher)
+            for one in listeners
+        ]
+
+    def watch(self) -> None:
+        """Accept from now on, where there is room for a client."""
+        for acceptor in self._all:
+            acceptor.watch()
+
+    def hold(self, keys: Collection[str]) -> None:
+        """Accept nobody on these listeners for now."""
+        for acceptor in self._all:
+            if acceptor.listener.key in keys:
+                acceptor.hold()
+
+    def accept(self, keys: Collection[str]) -> None:
+        """Accept on these listeners again."""
+        for acceptor in self._all:
+            if acceptor.listener.key in keys:
+                acceptor.accept()
+
+    def finish(self) -> None:
+        """Take who waits already, then close the sockets."""
+        for acceptor in self._all:
+            acceptor.finish()
+
+    def of(self, moved: Moved) -> tuple[Listener, PeerInfo] | None:
+        """Tell where a moved client belongs, and who it is; None: nowhere here."""
+        for acceptor in self._all:
+            listener = acceptor.listener
+            if listener.key == moved.key:
+                if moved.peer.local:
+                    return listener, moved.peer
+                try:
+                    local = peer_info(moved.sock, listener).local
+                except OSError:  # it is gone
+                    return None
+                return listener, replace(moved.peer, local=local)
+        return None
+
+
 class Acceptor:
     """One listening socket."""
 
@@ -84,7 +141,8 @@ class Acceptor:
         logs: Logs,
         watcher: Watcher,
     ) -> None:
-        self._listener = listener
+        self.listener = listener
+        self._held = listener.held
         self._socket = listener.socket
         self._site = site
         self._accepted = accepted
@@ -97,22 +155,35 @@ class Acceptor:
 
     def watch(self) -> None:
         """Accept from now on, if the site has room for a client."""
-        share = self._listener.share
+        share = self.listener.share
         if share is not None:
-            share.publish(self._listener.service.name, self._site.connections)
-        if self._finished or self._watching or self._resting:
+            share.publish(self.listener.service.name, self._site.connections)
+        if self._finished or self._watching or self._resting or self._held:
             return
         if self._site.has_room:
             self._watching = True
             self._watcher.watch(self._socket, self._ready)
 
+    def hold(self) -> None:
+        """Leave clients to another process for now."""
+        self._held = True
+        self._pause()
+
+    def accept(self) -> None:
+        """Accept again, whoever held it."""
+        self._held = False
+        self.watch()
+
     def finish(self) -> None:
-        """Take what is in the kernel's queue already, then close the socket."""
+        """Take what is in the kernel's queue already, then close the socket.
+
+        One that is held is another process's, and so is its queue.
+        """
         if self._finished:
             return
         self._pause()
         self._finished = True
-        while self._accept_one():
+        while not self._held and self._accept_one():
             pass
         self._socket.close()
 
@@ -133,7 +204,7 @@ class Acceptor:
         self.watch()
 
     def _ready(self) -> None:
-        share = self._listener.share
+        share = self.listener.share
         if share is not None and not self._waited and share.is_large():
             self._waited = True
             self._rest(MOMENT)
@@ -160,18 +231,18 @@ class Acceptor:
             return False
         sock.setblocking(False)
         try:
-            peer = peer_info(sock, self._listener)
+            peer = peer_info(sock, self.listener)
         except OSError:
             sock.close()
             return True
         try:
-            self._accepted(sock, self._listener, peer)
+            self._accepted(sock, self.listener, peer)
         except RuntimeError as error:  # no thread left
             sock.close()
             self._logs.log(Level.ERROR, "cannot accept", {"detail": str(error)})
             self._rest(PAUSE)
             return False
-        if self._listener.share is not None:
-            name = self._listener.service.name
-            self._listener.share.publish(name, self._site.connections)
+        if self.listener.share is not None:
+            name = self.listener.service.name
+            self.listener.share.publish(name, self._site.connections)
         return True

@@ -15,7 +15,7 @@ from lbproto_runtimes.env import WallClockEnv
 from lbproto_runtimes.loop import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from lbproto.machine.env import Env
     from lbproto.proxy.gateway import Gateway
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lbproto_runtimes.contexts import Contexts
     from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.logs import Logs
+    from lbproto_runtimes.moved import Moved
 
 __all__ = ["AsyncioRuntime", "Server", "UvloopRuntime", "serve"]
 
@@ -50,19 +51,38 @@ async def serve(
 
 
 class _FromAnyThread:
-    """A server's two ways to end, for threads beside its loop."""
+    """A server, for threads beside its loop."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
 
     def drain(self, grace: float, timeout: float) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: it is over
-            self._loop.call_soon_threadsafe(self._server.drain, grace, timeout)
+        self._call(self._server.drain, grace, timeout)
 
     def stop(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._server.stop)
+        self._call(self._server.stop)
+
+    def hold(self, keys: Collection[str], held: Callable[[], object]) -> None:
+        self._call(self._server.hold, keys, held)
+
+    def accept(self, keys: Collection[str]) -> None:
+        self._call(self._server.accept, keys)
+
+    def collect(
+        self,
+        keys: Collection[str],
+        most: int,
+        found: Callable[[Sequence[Moved], int], object],
+    ) -> None:
+        self._call(self._server.collect, keys, most, found)
+
+    def take(self, moved: Sequence[Moved]) -> None:
+        self._call(self._server.take, moved)
+
+    def _call(self, do: Callable[..., None], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it is over
+            self._loop.call_soon_threadsafe(do, *args)
 
 
 class AsyncioRuntime:

@@ -175,7 +175,7 @@ class Attendant:
         """Tell whether a connection is open, or being opened."""
         return conn in self._wires
 
-    def take(self, wire: Wire, sock: socket.socket) -> None:
+    def begin(self, wire: Wire, sock: socket.socket) -> None:
         """Begin with a client's socket."""
         self._wires[wire.conn] = wire
         wire.use(sock)

@@ -28,16 +28,19 @@ from lbproto.machine.events import (
     Lost,
     Secured,
 )
+from lbproto.proxy.connection import ProxyConnection
 from lbproto_runtimes.tls_channel import TlsChannel, TlsFailure
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Collection
 
     from lbproto.machine.effects import Target
-    from lbproto.machine.events import Event
+    from lbproto.machine.events import Event, PeerInfo
     from lbproto.machine.values import ConnId
     from lbproto.proxy.site import Site
     from lbproto_runtimes.contexts import Contexts
+    from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.perform import Driver
 
 __all__ = ["HIGH_WATER", "LOW_WATER", "Channel", "reset_at_close"]
@@ -62,7 +65,16 @@ def reset_at_close(sock: socket.socket) -> None:
 class Channel:
     """A connection, the driver that its events go to, and its TLS."""
 
-    __slots__ = ("_contexts", "_target", "conn", "news", "owner", "site", "tls")
+    __slots__ = (
+        "_contexts",
+        "_target",
+        "conn",
+        "listener",
+        "news",
+        "owner",
+        "site",
+        "tls",
+    )
 
     def __init__(self, conn: ConnId, owner: Driver, news: Event) -> None:
         self.conn = conn
@@ -70,6 +82,8 @@ class Channel:
         """What the owner has to hear first, until it has."""
         self.owner: Driver | None = owner
         """None once we have closed the connection."""
+        self.listener: Listener | None = None
+        """Where a client was accepted; None for a backend."""
         self.site: Site | None = None
         """The service that a client connected to; None for a backend."""
         self.tls: TlsChannel | None = None
@@ -92,6 +106,21 @@ class Channel:
         The owner hears nothing of it.
         """
         raise NotImplementedError
+
+    def idle_peer(self, keys: Collection[str]) -> PeerInfo | None:
+        """Say who the client is, if it could go on in another process.
+
+        It came through one of these listeners, speaks no TLS and is idle.
+        """
+        listener, owner = self.listener, self.owner
+        if self.tls is not None or self.news is not None:
+            return None
+        if listener is None or owner is None or listener.key not in keys:
+            return None
+        machine = owner.machine
+        if isinstance(machine, ProxyConnection) and machine.idle:
+            return machine.peer
+        return None
 
     # -- what a runtime tells ------------------------------------------------
 

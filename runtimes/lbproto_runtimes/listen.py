@@ -16,16 +16,26 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from lbproto.config import Listen, Service
+from lbproto.handover.keys import ListenerKey
 from lbproto.machine.effects import Target
 from lbproto.machine.errors import LbError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from lbproto.config import Config
     from lbproto_runtimes.share import Share
 
-__all__ = ["BindError", "Listener", "bind", "handed_over", "unlink"]
+__all__ = [
+    "BindError",
+    "Listener",
+    "bind",
+    "handed_over",
+    "key_of",
+    "own",
+    "received",
+    "unlink",
+]
 
 _BACKLOG: Final = 4096
 """The kernel lowers it to its own limit."""
@@ -53,6 +63,13 @@ class Listener:
     """The file that a Unix-domain socket made."""
     share: Share | None = None
     """The place among the workers that wait for its clients too."""
+    held: bool = False
+    """Nobody is accepted here for the moment."""
+
+    @property
+    def key(self) -> ListenerKey:
+        """Its name in an upgrade: the address as it was asked for."""
+        return key_of(self.listen.target if self.listen.target.port else self.target)
 
     def serves(self, target: Target) -> bool:
         """Tell whether a configuration means this one by an address."""
@@ -61,6 +78,11 @@ class Listener:
         return same == (target.host, target.port, target.path) or (
             str(self.target) == str(target)
         )
+
+
+def key_of(target: Target) -> ListenerKey:
+    """Return the name of a listener at this address."""
+    return ListenerKey(str(target) if target.path else f"tcp:{target}")
 
 
 def bind(config: Config, known: Sequence[Listener] = ()) -> list[Listener]:
@@ -99,6 +121,33 @@ def handed_over(sock: socket.socket) -> Listener:
     target = Target("", 0, name) if isinstance(name, str) else Target(*name[:2])
     nobody = Service(name="", upstream="")
     return Listener(nobody, Listen(target=target), target, sock)
+
+
+def received(sock: socket.socket, target: Target) -> Listener:
+    """Describe a listening socket that another process had for this target.
+
+    Raises:
+        BindError: it is not what it should be.
+    """
+    sock.setblocking(False)  # of the description, which the other process shares
+    try:
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        name = sock.getsockname()
+    except OSError as error:
+        raise BindError(str(target), _reason(error)) from None
+    path = isinstance(name, str)
+    same = path if target.path else not path and name[1] == target.port
+    if not listens or sock.type != socket.SOCK_STREAM or not same:
+        raise BindError(str(target), "what was handed over is no listener of it")
+    return replace(handed_over(sock), listen=Listen(target=target))
+
+
+def own(listeners: Iterable[Listener]) -> None:
+    """See to the files of Unix-domain sockets that other processes have bound."""
+    for listener in listeners:
+        path = listener.target.path
+        if path and listener.inode is None:
+            listener.inode = _inode(path)
 
 
 def unlink(listeners: Sequence[Listener]) -> None:

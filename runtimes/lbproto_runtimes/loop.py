@@ -29,17 +29,18 @@ from lbproto.machine.events import (
     Drain,
     Opened,
 )
-from lbproto_runtimes.accept import Acceptor
+from lbproto_runtimes.accept import Acceptors
 from lbproto_runtimes.alarms import Alarms
 from lbproto_runtimes.channel import reset_at_close
 from lbproto_runtimes.contexts import Contexts
 from lbproto_runtimes.dial import connect_error, connected_socket, describe
 from lbproto_runtimes.link import Link
 from lbproto_runtimes.logs import log_crash
+from lbproto_runtimes.moved import Moved
 from lbproto_runtimes.perform import Driver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from lbproto.machine.effects import StartTls, Target
     from lbproto.machine.events import PeerInfo
@@ -71,31 +72,21 @@ class Server:
         self._housekeeping = Driver(gateway.housekeeping, self)
         self._draining: Drain | None = None
         self._finished = asyncio.Event()
-        self._acceptors = [
-            Acceptor(
-                listener,
-                gateway.sites[listener.service.name],
-                self.accepted,
-                logs,
-                self,
-            )
-            for listener in listeners
-        ]
+        self._stopped = False
+        self._acceptors = Acceptors(gateway, listeners, self.accepted, logs, self)
 
     # -- life ----------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to accept."""
-        for acceptor in self._acceptors:
-            acceptor.watch()
+        self._acceptors.watch()
 
     def drain(self, grace: float, timeout: float) -> None:
         """Stop accepting, let what is in flight end; `wait` returns after that."""
-        if self._draining is not None:
+        if self._stopped:
             return
         self._draining = Drain(grace, timeout)
-        for acceptor in self._acceptors:
-            acceptor.finish()
+        self._acceptors.finish()
         for link, driver in list(self._clients.items()):
             if link.news is None:  # the others hear of it once they are open
                 driver.feed(self._draining)
@@ -103,9 +94,9 @@ class Server:
 
     def stop(self) -> None:
         """Stop at once."""
+        self._stopped = True
         self._draining = Drain(0.0, 0.0)
-        for acceptor in self._acceptors:
-            acceptor.finish()
+        self._acceptors.finish()
         # Before the idle connections are gone: it would close them by name.
         self._housekeeping.feed(Drain(0.0, 0.0))
         for link in list(self._links.values()):
@@ -126,6 +117,54 @@ class Server:
         if self._draining is not None and not self._clients:
             self._finished.set()
 
+    # -- clients go to another process, or come from one -----------------------
+
+    def hold(self, keys: Collection[str], held: Callable[[], object]) -> None:
+        """Accept nobody on these listeners for the moment."""
+        self._acceptors.hold(keys)
+        held()
+
+    def accept(self, keys: Collection[str]) -> None:
+        """Accept on these listeners again."""
+        if self._draining is None:
+            self._acceptors.accept(keys)
+
+    def collect(
+        self,
+        keys: Collection[str],
+        most: int,
+        found: Callable[[Sequence[Moved], int], object],
+    ) -> None:
+        """Give up at most so many clients of these listeners that are idle."""
+        moved: list[Moved] = []
+        for link in list(self._clients):
+            peer = link.idle_peer(keys)
+            transport, listener = link.transport, link.listener
+            if len(moved) >= most or peer is None or transport is None:
+                continue
+            if transport.is_closing() or transport.get_write_buffer_size():
+                continue
+            assert listener is not None, "idle peers are clients"
+            sock = transport.get_extra_info("socket").dup()
+            proxied = listener.listen.proxy_protocol
+            moved.append(Moved(listener.key, peer, proxied, sock))
+            link.owner = None
+            self._let_go(link)
+            # Only our copy of the descriptor: nothing of it reaches the client.
+            transport.abort()
+            self._left(link)
+        found(moved, len(self._clients))
+
+    def take(self, moved: Sequence[Moved]) -> None:
+        """Serve clients that somebody gave up."""
+        for one in moved:
+            place = None if self._stopped else self._acceptors.of(one)
+            if place is None:
+                one.sock.close()
+            else:
+                one.sock.setblocking(False)
+                self._admit(one.sock, *place, moved=True)
+
     # -- what acceptors ask for ----------------------------------------------
 
     def watch(self, sock: socket.socket, ready: Callable[[], None]) -> None:
@@ -144,11 +183,17 @@ class Server:
 
     def accepted(self, sock: socket.socket, listener: Listener, peer: PeerInfo) -> None:
         """Take a client's socket."""
+        self._admit(sock, listener, peer, moved=False)
+
+    def _admit(
+        self, sock: socket.socket, listener: Listener, peer: PeerInfo, *, moved: bool
+    ) -> None:
         name = listener.service.name
         conn = self._gateway.mint()
         machine = self._gateway.connection(name, conn, listener.listen)
         driver = Driver(machine, self)
-        link = Link(self, conn, driver, Opened(conn, peer))
+        link = Link(self, conn, driver, Opened(conn, peer, moved))
+        link.listener = listener
         link.site = self._gateway.sites[name]
         link.site.opened()
         self._links[conn] = link
@@ -179,13 +224,16 @@ class Server:
             link.cut_off.cancel()
         link.lost(detail)
         if link.site is not None:
-            driver = self._clients.pop(link, None)
-            if driver is not None:
-                link.site.closed()
-                driver.armed_at = math.inf  # its alarm is dropped
-            for acceptor in self._acceptors:
-                acceptor.watch()
-            self._check_finished()
+            self._left(link)
+
+    def _left(self, link: Link) -> None:
+        """A client is gone."""
+        driver = self._clients.pop(link, None)
+        if driver is not None and link.site is not None:
+            link.site.closed()
+            driver.armed_at = math.inf  # its alarm is dropped
+        self._acceptors.watch()
+        self._check_finished()
 
     # -- Wires ---------------------------------------------------------------
 

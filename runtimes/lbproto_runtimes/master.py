@@ -1,98 +1,70 @@
-"""The master process: carries out what the `Supervisor` decides.
+"""The master process: signals, reloads, upgrades.
 
 It holds the listening sockets and never touches what comes over them. It waits for
-signals, for what workers say and for their end; everything it knows it tells the
-supervisor, and it does what comes back. It has no thread and no event loop, so that
-it may fork at any time.
+signals, for what workers say and for their end, and for the other process of an
+upgrade. It has no thread and no event loop, so that it may fork at any time.
+
+One thing happens at a time: a reload waits for the upgrade that runs, and an upgrade
+for the reload.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
-import os
-import select
 import signal
 import socket
-import threading
-import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Protocol
 
-from lbproto.machine.effects import Level, Log
+from lbproto.handover.events import HandedOn, WorkersFailed, WorkersReady
+from lbproto.handover.events import Interrupted as UpgradeInterrupted
+from lbproto.handover.keys import ListenerKey
+from lbproto.handover.times import Times
+from lbproto.machine.effects import Level
 from lbproto.machine.errors import LbError, LocalProtocolError
-from lbproto.processes.channel import Kind, MessageReader, encode
 from lbproto.processes.facts import (
-    Deed,
-    Down,
-    Exit,
-    Exited,
-    Fact,
     Interrupted,
-    Kill,
-    Ready,
-    Renewed,
+    Left,
     Reopened,
-    Start,
-    Started,
-    Tell,
+    Resumed,
     Terminated,
-    Terms,
-    Tick,
-    Up,
-    WorkerId,
 )
-from lbproto.processes.supervisor import Supervisor
-from lbproto.proxy.gateway import Gateway
-from lbproto_runtimes.listen import unlink
-from lbproto_runtimes.share import Ledger, Share
-from lbproto_runtimes.worker import Setup, portion, work
+from lbproto_runtimes.hand_over import HandOver
+from lbproto_runtimes.listen import key_of, own, unlink
+from lbproto_runtimes.signals import signals
+from lbproto_runtimes.take_over import TakeOver
+from lbproto_runtimes.upgrade_sock import Meeting
+from lbproto_runtimes.watch import Watch
+from lbproto_runtimes.workforce import Workforce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
+    from lbproto.config import Config
     from lbproto_runtimes.logs import Logs
+    from lbproto_runtimes.moved import Moved
+    from lbproto_runtimes.worker import Setup
 
-__all__ = ["Master", "worker_count"]
-
-LONGEST: Final = 3600.0
-"""Seconds; poll(2) counts milliseconds in 32 bits."""
-
-HANDLED: Final = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-)
+__all__ = ["Master", "Office", "UpgradeFailed"]
 
 
-def worker_count(threads: int) -> int:
-    """Return how many workers a configuration wants; 0 is one for each core."""
-    return threads or len(os.sched_getaffinity(0))
+class UpgradeFailed(LbError):
+    """This process was to take over, and could not."""
 
 
-def terms_of(setup: Setup) -> Terms:
-    """Say what the supervisor has to know of a configuration."""
-    config = setup.config
-    return Terms(
-        worker_count(config.threads),
-        config.grace_period_seconds,
-        config.graceful_shutdown_timeout_seconds,
-    )
+class Office(Protocol):
+    """What only the process has that serves: the pid file."""
 
+    def take(self) -> None:
+        """The service is this process's.
 
-class _Child:
-    """A worker, as its parent sees it."""
+        Raises:
+            LbError: that could not be written down.
+        """
+        ...
 
-    __slots__ = ("channel", "end", "pid", "place", "reader")
-
-    def __init__(self, pid: int, channel: socket.socket, place: int | None) -> None:
-        self.pid = pid
-        self.place = place
-        self.channel = channel
-        self.reader = MessageReader()
-        self.end = os.pidfd_open(pid)
-        """Readable when the process is over (pidfd_open(2))."""
+    def leave(self) -> None:
+        """The service is another process's."""
+        ...
 
 
 class Master:
@@ -100,253 +72,294 @@ class Master:
 
     def __init__(
         self,
-        setup: Setup,
         logs: Logs,
-        renew: Callable[[Setup], Setup] | None = None,
-        up: Callable[[], None] | None = None,
+        office: Office,
+        renew: Callable[[Setup], Setup] | None,
+        up: Callable[[], None],
     ) -> None:
-        """`renew` makes the next setup, or raises `LbError`; `up` is called once."""
-        self._setups = {1: setup}
-        self._newest = 1
+        """`renew` makes the next setup, or raises `LbError`; `up`: we serve."""
         self._logs = logs
+        self._office = office
         self._renew = renew
         self._up = up
-        self._supervisor = Supervisor(terms_of(setup))
-        self._children: dict[WorkerId, _Child] = {}
-        self._poll = select.poll()
+        self._watch = Watch()
+        self._workers: Workforce | None = None
+        self._generation = 1
+        """Counts over upgrades, too."""
+        self._prepare: Callable[[Received], Setup] | None = None
+        self._take_over: TakeOver | None = None
+        self._hand_over: HandOver | None = None
+        self._taken: list[str] = []
+        """Listeners that came from another process, or have gone to one."""
+        self.serves = True
+        """The service is this process's, and not its successor's."""
+        self._due: list[Callable[[], None]] = []
+        self._ending = False
         self._status: int | None = None
+        self._failure = ""
         self._stack = contextlib.ExitStack()
-        self._woken = -1
-        # Room for several generations at a time; without a place one goes without.
-        self._ledger = Ledger(4 * terms_of(setup).workers + 16)
 
     def __enter__(self) -> Master:
-        """Take note of signals from now on; `run` answers them."""
-        woken, waker = os.pipe()
-        self._woken = woken
-        self._poll.register(woken, select.POLLIN)
-        self._stack.callback(os.close, woken)
-        self._stack.callback(os.close, waker)
-        self._stack.enter_context(_signals(waker))
+        """Take note of signals from now on; `serve` or `take_over` answers them."""
+        self._stack.enter_context(signals(self._watch, self._signalled))
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
-        self._close_listeners()
-        for setup in self._setups.values():
-            unlink(setup.listeners)
+        if self._take_over is not None:
+            self._take_over.close()
+        if self._workers is not None:
+            self._workers.close_listeners()
+            unlink(self._workers.listeners)
 
-    def run(self) -> int:
+    def serve(self, setup: Setup) -> int:
         """Serve until a signal ends it; return the exit status."""
-        self._tell(Started())
+        self._begin(setup)
+        return self._run()
+
+    def take_over(
+        self,
+        config: Config,
+        users: Collection[int],
+        prepare: Callable[[Received], Setup],
+    ) -> int:
+        """Take the service over from the process that runs, then serve.
+
+        `users`: who may hand over beside this one and root. `prepare` binds what was
+        not received; it may raise `LbError`.
+
+        Raises:
+            UpgradeFailed: the other process goes on.
+        """
+        path = config.upgrade_sock
+        assert path is not None, "checked by who calls"
+        self._prepare = prepare
+        self.serves = False
+        owner = next(iter(users), None)
+        meeting = Meeting(path, config.upgrade_sock_mode, owner)
+        keys = [
+            key_of(listen.target)
+            for service in config.services
+            for listen in service.listen
+            if listen.target.path or listen.target.port
+        ]
+        self._take_over = TakeOver(
+            self, self._watch, self._logs, meeting, users, keys, times_of(config)
+        )
+        self._take_over.begin()
+        return self._run()
+
+    def _begin(self, setup: Setup) -> None:
+        self._workers = Workforce(setup, self, self._watch, self._logs)
+        self._workers.begin()
+
+    def _run(self) -> int:
         while self._status is None:
-            self._turn()
+            self._watch.turn(self._deadline())
+            self._pass_time()
+        if self._failure:
+            raise UpgradeFailed(self._failure)
         return self._status
 
-    def _turn(self) -> None:
-        patience = self._supervisor.deadline - time.monotonic()
-        limit = max(0.0, min(patience, LONGEST))
-        found = [one for one, _ in self._poll.poll(int(limit * 1000) + 1)]
-        if self._woken in found:
-            for number in os.read(self._woken, 4096):
-                self._signalled(number)
-        for worker, child in list(self._children.items()):
-            if child.channel.fileno() in found:
-                self._hear(worker, child)
-            if child.end in found:
-                self._bury(worker, child)
-        if self._supervisor.deadline <= time.monotonic():
-            self._tell(Tick())
+    def _deadline(self) -> float:
+        upgrades = (self._take_over, self._hand_over)
+        times = [one.sequence.deadline for one in upgrades if one is not None]
+        if self._workers is not None:
+            times.append(self._workers.deadline)
+        return min(times)
 
-    # -- facts ---------------------------------------------------------------
+    def _pass_time(self) -> None:
+        if self._workers is not None:
+            self._workers.tick()
+        if self._take_over is not None:
+            self._take_over.tick()
+        if self._hand_over is not None:
+            self._hand_over.sequence.tick()
+            if self._hand_over.machine.over:
+                self._hand_over = None
+        if self._due and not self._busy and not self._ending:
+            self._due.pop(0)()
+
+    @property
+    def _busy(self) -> bool:
+        """Something has begun that must end before the next."""
+        changing = self._workers is None or self._workers.changing
+        taking = self._take_over is not None and self._take_over.machine.busy
+        return changing or taking or self._hand_over is not None
+
+    # -- signals -------------------------------------------------------------
 
     def _signalled(self, number: int) -> None:
         match number:
-            case signal.SIGTERM:
-                self._tell(Terminated())
-                self._close_listeners()
-            case signal.SIGINT:
-                self._tell(Interrupted())
-                self._close_listeners()
+            case signal.SIGTERM | signal.SIGINT:
+                self._interrupted(signal.Signals(number).name)
             case signal.SIGUSR1:
                 self._logs.reopen()
-                self._tell(Reopened())
+                if self._workers is not None:
+                    self._workers.tell(Reopened())
             case signal.SIGHUP:
-                self._reload()
+                self._later(self._reload, "a reload")
+            case signal.SIGQUIT if self._hand_over is not None:
+                self._hand_over.begin()  # it says that it has
+            case signal.SIGQUIT if not self.serves:
+                # Told to all of us at once, by name; it means the other one.
+                message = "no upgrade of a process that does not serve"
+                self._logs.log(Level.INFO, message, {})
             case signal.SIGQUIT:
-                self._logs.log(Level.WARNING, "upgrade is not supported yet", {})
+                self._later(self._upgrade, "an upgrade")
+
+    def _later(self, do: Callable[[], None], what: str) -> None:
+        """Do it when nothing else is under way, unless the end has begun."""
+        if self._ending:
+            self._logs.log(Level.WARNING, f"too late for {what}", {})
+            return
+        if self._busy:
+            self._logs.log(Level.INFO, f"{what} waits for what is under way", {})
+        self._due.append(do)
+
+    def _interrupted(self, name: str) -> None:
+        """Stop; the machine of an upgrade has its word before."""
+        if self._hand_over is not None:
+            if self._take_over is not None:
+                self._take_over.sequence.feed(HandedOn())
+            self._hand_over.sequence.feed(UpgradeInterrupted(name))
+        elif self._take_over is not None:
+            self._take_over.sequence.feed(UpgradeInterrupted(name))
+        else:
+            self.stop(name)
 
     def _reload(self) -> None:
-        if self._renew is None:
+        if self._renew is None or self._workers is None:
             self._logs.log(Level.WARNING, "there is no file to reload", {})
             return
         try:
-            setup = self._renew(self._setups[max(self._setups)])
+            setup = self._renew(self._workers.setup)
         except LbError as error:
             detail = {"detail": str(error)}
             self._logs.log(Level.ERROR, "the configuration stays as it is", detail)
             return
-        self._newest += 1
-        self._setups[self._newest] = setup
-        self._tell(Renewed(terms_of(setup)))
+        self._workers.renew(setup)
 
-    def _bury(self, worker: WorkerId, child: _Child) -> None:
-        _, status = os.waitpid(child.pid, 0)
-        self._deafen(child)
-        self._poll.unregister(child.end)
-        os.close(child.end)
-        child.channel.close()
-        del self._children[worker]
-        self._ledger.give_back(child.place)
-        code = os.waitstatus_to_exitcode(status)
-        how = f"status {code}" if code >= 0 else signal.Signals(-code).name
-        self._tell(Exited(worker, how, code == 0))
-
-    def _deafen(self, child: _Child) -> None:
-        with contextlib.suppress(KeyError):
-            self._poll.unregister(child.channel)
-
-    def _hear(self, number: WorkerId, child: _Child) -> None:
-        try:
-            data = child.channel.recv(65536)
-            messages = child.reader.receive(data)
-        except BlockingIOError:
+    def _upgrade(self) -> None:
+        workers = self._workers
+        assert workers is not None, "nothing is under way"
+        config = workers.setup.config
+        if config.upgrade_sock is None:
+            message = "no upgrade without upgrade_sock in the configuration"
+            self._logs.log(Level.ERROR, message, {})
             return
-        except (OSError, LocalProtocolError):
-            data, messages = b"", []
-        if not data:
-            self._deafen(child)  # it ends, or is broken: its process tells
+        generation = self._generation + workers.newest - 1
+        keys = [listener.key for listener in workers.setup.listeners]
+        path, times = config.upgrade_sock, times_of(config)
+        self._hand_over = HandOver(
+            self, workers, self._watch, self._logs, path, keys, generation, times
+        )
+        self._hand_over.begin()
+
+    # -- what workers bring about --------------------------------------------
+
+    def up(self, generation: int) -> None:
+        """All workers of a generation are ready."""
+        if self._take_over is not None:
+            self._take_over.sequence.feed(WorkersReady())
+        if self.serves:
+            self._is_up()
+
+    def _is_up(self) -> None:
+        up, self._up = self._up, _nothing
+        up()
+
+    def ended(self, status: int) -> None:
+        """All workers have ended, and none is to be started."""
+        if status and self._take_over is not None and self._take_over.machine.busy:
+            self._workers = None
+            reason = "a worker ended; the log tells why"
+            self._take_over.sequence.feed(WorkersFailed(reason))
+        self._status = status
+
+    def private(self) -> Iterable[int]:
+        """Descriptors that no child may keep."""
+        upgrades = (self._take_over, self._hand_over)
+        return [fd for one in upgrades if one is not None for fd in one.private()]
+
+    # -- what an upgrade orders, at either end -------------------------------
+
+    @property
+    def _staff(self) -> Workforce:
+        if self._workers is None:
+            raise LocalProtocolError("there are no workers yet")
+        return self._workers
+
+    def start(self, received: Received) -> None:
+        """Bind what was not received, and start workers.
+
+        Raises:
+            LbError: that does not work.
+        """
+        assert self._prepare is not None, "to take over is what begins it"
+        assert self._take_over is not None, "to take over is what begins it"
+        self._taken = [key for key, _ in received]
+        self._generation = self._take_over.machine.generation
+        self._begin(self._prepare(received))
+
+    def adopt(self, moved: Moved) -> None:
+        """Have a worker serve a client."""
+        self._staff.adopt(moved)
+
+    def take_service(self) -> None:
+        """The service is ours, or ours again."""
+        self.serves = True
+        try:
+            self._office.take()
+        except LbError as error:
+            self._logs.log(Level.ERROR, "serving without it", {"detail": str(error)})
+        own(it for it in self._staff.listeners if it.key in self._taken)
+        self._staff.tell(Resumed())
+        self._is_up()
+
+    def yield_service(self, taken: Collection[ListenerKey]) -> None:
+        """The service is another process's, and so are these listeners."""
+        self.serves = False
+        self._taken = list(taken)
+        self._office.leave()
+        for listener in self._staff.listeners:
+            if listener.key in self._taken:
+                listener.inode = None
+        if self._take_over is not None:
+            self._take_over.sequence.feed(HandedOn())
+
+    def stop(self, name: str) -> None:
+        """Do what a signal asks for."""
+        self._ending = True
+        if self._workers is None:
+            self._status = 0
             return
-        for message in messages:
-            if message.kind is Kind.READY:
-                fields = {"worker": number, "worker_pid": child.pid}
-                self._logs.log(Level.INFO, "worker ready", fields)
-                self._tell(Ready(number))
+        self._workers.tell(Terminated() if name == "SIGTERM" else Interrupted())
+        self._workers.close_listeners()
 
-    # -- deeds ---------------------------------------------------------------
+    def leave(self, reason: str) -> None:
+        """End with the last client."""
+        self._ending = True
+        self._logs.log(Level.INFO, "leaving", {"reason": reason})
+        self._staff.tell(Left())
 
-    def _tell(self, fact: Fact) -> None:
-        for deed in self._supervisor.handle(fact, time.monotonic()):
-            self._do(deed)
-
-    def _do(self, deed: Deed) -> None:
-        match deed:
-            case Start(worker, generation):
-                self._start(worker, self._setups[generation])
-            case Tell(worker, message):
-                child = self._children.get(worker)
-                if child is not None:
-                    with contextlib.suppress(OSError):  # it is dying
-                        child.channel.sendall(encode(message))
-            case Kill(worker):
-                child = self._children.get(worker)
-                if child is not None:
-                    os.kill(child.pid, signal.SIGKILL)
-            case Up(generation):
-                self._is_up(generation)
-            case Down(generation):
-                self._drop([generation])
-            case Log():
-                self._logs.perform(deed)
-            case Exit(status):
-                self._status = status
-
-    def _start(self, worker: WorkerId, setup: Setup) -> None:
-        place = self._ledger.take()
-        try:
-            self._fork(worker, setup, place)
-        except OSError as error:  # no process or no descriptor is left
-            self._ledger.give_back(place)
-            how = f"not started: {error.strerror}"
-            self._tell(Exited(worker, how, clean=False))
-
-    def _fork(self, worker: WorkerId, setup: Setup, place: int | None) -> None:
-        ours, theirs = socket.socketpair()
-        gc.collect()  # what is garbage now would be copied in every worker
-        gc.freeze()
-        try:
-            pid = os.fork()
-        except OSError:
-            ours.close()
-            theirs.close()
-            raise
-        if pid == 0:
-            share = None if place is None else Share(self._ledger, place)
-            _be_worker(setup, self._logs, theirs, share, [ours, *self._channels()])
-        gc.unfreeze()
-        theirs.close()
-        ours.setblocking(False)
-        child = self._children[worker] = _Child(pid, ours, place)
-        self._poll.register(ours, select.POLLIN)
-        self._poll.register(child.end, select.POLLIN)
-        fields = {"worker": worker, "worker_pid": pid}
-        self._logs.log(Level.INFO, "worker started", fields)
-
-    def _channels(self) -> list[socket.socket]:
-        return [child.channel for child in self._children.values()]
-
-    def _is_up(self, generation: int) -> None:
-        up, self._up = self._up, None
-        if up is not None:
-            up()
-        self._drop([number for number in self._setups if number < generation])
-        fields = {"generation": generation}
-        self._logs.log(Level.INFO, "generation serves", fields)
-
-    def _drop(self, generations: list[int]) -> None:
-        """Forget configurations, and close the listeners that no other one has."""
-        dropped = [self._setups.pop(number) for number in generations]
-        kept = [it.socket for one in self._setups.values() for it in one.listeners]
-        for setup in dropped:
-            gone = [it for it in setup.listeners if it.socket not in kept]
-            for listener in gone:
-                listener.socket.close()
-            unlink(gone)
-
-    def _close_listeners(self) -> None:
-        """Leave the sockets to the workers, who see to what waits in their queues."""
-        for setup in self._setups.values():
-            for listener in setup.listeners:
-                listener.socket.close()
+    def fail(self, reason: str) -> None:
+        """End: the other process goes on."""
+        self._ending = True
+        self._failure = reason
+        if self._workers is None:
+            self._status = 3
+        else:
+            self._workers.tell(Interrupted())
 
 
-@contextlib.contextmanager
-def _signals(waker: int) -> Iterator[None]:
-    """Have the numbers of signals written to a pipe; only a main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    os.set_blocking(waker, False)
-    before = {number: signal.signal(number, _noted) for number in HANDLED}
-    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(-1)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+Received = list[tuple[ListenerKey, socket.socket]]
 
 
-def _noted(signum: int, frame: object) -> None:
-    """The number is in the pipe."""
+def times_of(config: Config) -> Times:
+    """Return how long the operator has patience with an upgrade."""
+    return Times(config.upgrade_timeout, config.upgrade_bake)
 
 
-def _be_worker(
-    setup: Setup,
-    logs: Logs,
-    channel: socket.socket,
-    share: Share | None,
-    others: list[socket.socket],
-) -> None:
-    """Go on as a worker; this never returns."""
-    status = 4
-    try:
-        if threading.current_thread() is threading.main_thread():
-            signal.set_wakeup_fd(-1)
-        for other in others:
-            other.close()
-        config = portion(setup.config, worker_count(setup.config.threads))
-        gateway = Gateway(config, setup.runtime.env())
-        status = work(setup, gateway, logs, channel, share)
-    finally:
-        os._exit(status)
+def _nothing() -> None:
+    """What was to be done is done."""

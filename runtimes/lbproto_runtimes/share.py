@@ -37,6 +37,11 @@ class Ledger:
         self.counts[place] = 0
         return place
 
+    @property
+    def total(self) -> int:
+        """How many clients all workers have."""
+        return sum(count for count in self.counts.tolist() if count != FREE)
+
     def give_back(self, place: int | None) -> None:
         """A worker is gone."""
         if place is not None:

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Final
 from lbproto.machine.events import WriteBlocked, WriteUnblocked
 from lbproto_runtimes.channel import HIGH_WATER, LOW_WATER, Channel, reset_at_close
 from lbproto_runtimes.dial import describe
+from lbproto_runtimes.moved import Moved
 from lbproto_runtimes.polls import READ, WRITE
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from lbproto.machine.events import Event
     from lbproto.machine.values import ConnId
     from lbproto_runtimes.attend import Attendant
@@ -107,6 +110,16 @@ class Wire(Channel):
         except OSError:
             return True
         return True
+
+    def give_up(self, keys: Collection[str]) -> Moved | None:
+        """Give the client away, if it is an idle one of these listeners."""
+        peer, sock, listener = self.idle_peer(keys), self.sock, self.listener
+        if peer is None or sock is None or listener is None or self._out:
+            return None
+        self.owner = self.sock = None
+        self.attendant.wait_for(sock.fileno(), 0, self)
+        self.attendant.forget(self)
+        return Moved(listener.key, peer, listener.listen.proxy_protocol, sock)
 
     def abort(self) -> None:
         """Drop what is queued and reset; tell nobody."""

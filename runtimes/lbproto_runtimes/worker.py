@@ -1,26 +1,30 @@
 """A worker process: a runtime that serves, and the master's word in its ear.
 
 The master speaks over a socket. A thread of the worker listens to it, whatever the
-runtime is, and passes on what it hears; a server may be told to end from any thread.
-When the master is gone, nobody could ever end the worker, so it drains by itself.
+runtime is, and passes on what it hears; a server may be told anything from any
+thread. When the master is gone, nobody could ever end the worker, so it drains by
+itself.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import socket
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import LocalProtocolError
 from lbproto.processes.channel import Kind, Message, MessageReader, encode
+from lbproto_runtimes import fdpass
 from lbproto_runtimes.logs import log_crash
+from lbproto_runtimes.moved import BATCH, message, unpack
+from lbproto_runtimes.signals import HANDLED
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
     from lbproto.config import Config
@@ -29,18 +33,12 @@ if TYPE_CHECKING:
     from lbproto_runtimes.contexts import Contexts
     from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.logs import Logs
-    from lbproto_runtimes.share import Share
+    from lbproto_runtimes.moved import Moved
 
 __all__ = ["Setup", "portion", "work"]
 
-IGNORED: Final = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-)
-"""The master's to answer; terminals and init systems send some to every process."""
+ORPHAN_GRACE: Final = 5.0
+"""Seconds that idle clients may still speak when the master is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +61,13 @@ def portion(config: Config, workers: int) -> Config:
     return replace(config, services=tuple(services))
 
 
-def work(
-    setup: Setup,
-    gateway: Gateway,
-    logs: Logs,
-    channel: socket.socket,
-    share: Share | None,
-) -> int:
+def work(setup: Setup, gateway: Gateway, logs: Logs, channel: socket.socket) -> int:
     """Serve in this process until the master says otherwise; return the status."""
-    listeners = [replace(listener, share=share) for listener in setup.listeners]
-    for number in IGNORED:
+    for number in HANDLED:
         signal.signal(number, signal.SIG_IGN)
     ear = _Ear(setup.config, logs, channel)
     try:
-        setup.runtime.serve(gateway, listeners, logs, ear.ready, setup.contexts)
+        setup.runtime.serve(gateway, setup.listeners, logs, ear.ready, setup.contexts)
     except BaseException as error:
         log_crash(logs, error)
         return 4
@@ -90,24 +81,37 @@ class _Ear:
         self._config = config
         self._logs = logs
         self._channel = channel
+        self._lock = threading.Lock()
         self._serving: Serving | None = None
 
     def ready(self, serving: Serving) -> None:
         """The server accepts: say so, and listen."""
         self._serving = serving
-        with contextlib.suppress(OSError):  # the listener will notice
-            self._channel.sendall(encode(Message(Kind.READY, {})))
+        self._say(Message(Kind.READY, {}))
         threading.Thread(target=self._listen, name="ear", daemon=True).start()
+
+    def _say(self, told: Message) -> bool:
+        """Tell the master, from any thread; false if that did not work."""
+        data, fds = encode(told), told.fds
+        with self._lock:
+            while data:
+                try:
+                    count = fdpass.send(self._channel, data, fds)
+                except OSError:  # the listener will notice, if it is the master
+                    return False
+                data, fds = data[count:], ()
+        return True
 
     def _listen(self) -> None:
         reader = MessageReader()
         while True:
             try:
-                data = self._channel.recv(65536)
-                orders = reader.receive(data)
+                parcel = fdpass.receive(self._channel, 65536)
+                data, orders = parcel.data, reader.receive(parcel.data, parcel.fds)
             except (OSError, LocalProtocolError):
                 data, orders = b"", []
             if not data:
+                fdpass.close_all(reader.unclaimed())
                 fields = {"pid": os.getpid()}
                 self._logs.log(Level.WARNING, "the master is gone", fields)
                 self._drain()
@@ -115,12 +119,13 @@ class _Ear:
             for order in orders:
                 self._obey(order)
 
-    def _obey(self, message: Message) -> None:
+    def _obey(self, order: Message) -> None:
         serving = self._serving
         assert serving is not None, "nobody listens before that"
-        match message.kind:
+        fields = order.fields
+        match order.kind:
             case Kind.DRAIN:
-                grace, timeout = message.fields["grace"], message.fields["timeout"]
+                grace, timeout = fields["grace"], fields["timeout"]
                 assert isinstance(grace, float | int)
                 assert isinstance(timeout, float | int)
                 serving.drain(float(grace), float(timeout))
@@ -128,11 +133,41 @@ class _Ear:
                 serving.stop()
             case Kind.REOPEN:
                 self._logs.reopen()
-            case Kind.READY:
+            case Kind.HOLD:
+                serving.hold(_keys(fields), partial(self._say, Message(Kind.HELD, {})))
+            case Kind.ACCEPT:
+                serving.accept(_keys(fields))
+            case Kind.COLLECT:
+                most = fields["most"]
+                assert isinstance(most, int)
+                serving.collect(_keys(fields), most, self._collected)
+            case Kind.IDLE:
+                serving.take(unpack(order))
+            case _:
                 pass  # a worker's word; no master says it
+
+    def _collected(self, found: Sequence[Moved], left: int) -> None:
+        """Give idle connections to the master, and tell how many clients stay."""
+        assert self._serving is not None, "it was asked"
+        for at in range(0, len(found), BATCH):
+            batch = list(found[at : at + BATCH])
+            if self._say(message(batch)):
+                for one in batch:
+                    one.sock.close()
+            else:  # too many are on their way already, or the master is gone
+                self._serving.take(batch)
+                left += len(batch)
+        self._say(Message(Kind.COLLECTED, {"left": left}))
 
     def _drain(self) -> None:
         assert self._serving is not None, "nobody listens before that"
         config = self._config
-        grace = config.grace_period_seconds
+        # Another process may serve on, so clients are in no hurry.
+        grace = max(ORPHAN_GRACE, config.grace_period_seconds)
         self._serving.drain(grace, config.graceful_shutdown_timeout_seconds)
+
+
+def _keys(fields: dict[str, object]) -> frozenset[str]:
+    keys = fields["keys"]
+    assert isinstance(keys, list)
+    return frozenset(keys)

@@ -160,14 +160,14 @@ def test_sigint_is_fast(lb: LbFactory, origin: OriginFactory) -> None:
     held.go_on.set()
 
 
-def test_an_upgrade_that_is_not_built_yet_does_no_harm(
+def test_an_upgrade_without_a_meeting_place_does_no_harm(
     lb: LbFactory, origin: OriginFactory
 ) -> None:
     one = lb(origin())
     with one.connect() as client:
         assert client.ask().body == b"OK"
         one.signal(signal.SIGQUIT)
-        one.line("warning")
+        one.line("error", "no upgrade without upgrade_sock")
         assert client.ask().body == b"OK"
     assert one.fetch().body == b"OK"
 

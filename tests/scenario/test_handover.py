@@ -33,6 +33,7 @@ from lbproto.handover.effects import (
 from lbproto.handover.events import (
     AcceptingStopped,
     Bytes,
+    HandedOn,
     IdleOffered,
     Interrupted,
     PeerClosed,
@@ -766,15 +767,62 @@ def test_a_signal_without_an_upgrade_is_obeyed_too() -> None:
         assert play
 
 
-@pytest.mark.parametrize(
-    "stage", [New.OFFER, New.FDS, New.STARTING, New.READY, New.COMMITTED, New.OWNER]
-)
+@pytest.mark.parametrize("stage", [New.OFFER, New.FDS, New.STARTING, New.READY])
 def test_a_signal_to_the_successor_aborts_and_stops(stage: New) -> None:
     play = new_side(stage)
     play >> Interrupted("SIGTERM") << SendBytes(aborts("SIGTERM came"))
     play << Hangup(flush=True) << Stop("SIGTERM")
     assert play
     assert play.machine.over
+
+
+DISMISSED = SendBytes(encode(Done(0)))
+
+
+@pytest.mark.parametrize("stage", [New.COMMITTED, New.OWNER])
+def test_a_signal_to_the_owner_dismisses_the_incumbent(stage: New) -> None:
+    play = new_side(stage)
+    play >> Interrupted("SIGTERM") << DISMISSED << Hangup(flush=True) << Stop("SIGTERM")
+    play >> Interrupted("SIGTERM") << Stop("SIGTERM")
+    assert play
+    assert play.machine.over
+
+
+@pytest.mark.parametrize("stage", [New.COMMITTED, New.OWNER])
+def test_an_owner_that_hands_on_dismisses_the_incumbent(stage: New) -> None:
+    play = new_side(stage)
+    play >> HandedOn() << DISMISSED << Hangup(flush=True)
+    play >> HandedOn()
+    assert play
+    assert play.machine.over
+
+
+def test_nothing_is_handed_on_before_it_is_owned() -> None:
+    play = new_side(New.READY)
+    play >> HandedOn()
+    assert play
+    assert play.machine.stage is New.READY
+
+
+@pytest.mark.parametrize("stage", COMMITTED)
+def test_an_incumbent_that_is_dismissed_leaves(stage: Old) -> None:
+    play = old_side(stage)
+    play >> Bytes(encode(Done(0)))
+    if stage is Old.COLLECTING:
+        play << BeginDrain()
+    if stage is Old.HANDING:
+        play << Resume((FIRST,))
+    play << CloseListeners((WEB, SOCK), emptied=False)
+    play << CloseListeners((), emptied=True)
+    play << Hangup(flush=False) << Exit(0, "the successor serves")
+    assert play
+
+
+def test_a_dismissal_before_commit_is_out_of_turn() -> None:
+    play = old_side(Old.READY)
+    play >> Bytes(encode(Done(0))) << SendBytes(aborts("Done is out of turn"))
+    play << Hangup(flush=True)
+    assert play
 
 
 def test_a_signal_drops_what_the_successor_holds() -> None:

@@ -138,12 +138,11 @@ LISTEN = ["--listen", "127.0.0.1:0"]
 BACKEND = ["--backend", "127.0.0.1:9001"]
 
 WRONG_FLAGS = [
-    (["--daemon", "-u", "-c", "x"], "lb: --upgrade is not supported yet"),
+    (["--demo", "-u"], "lb: --demo runs in the foreground, expected no --upgrade"),
     (
         ["--demo", "-d"],
         "lb: --demo runs in the foreground, expected no --daemon",
     ),
-    (["-u", "-c", "x"], "lb: --upgrade is not supported yet"),
     ([*LISTEN], "lb: --listen without --backend, expected at least one backend"),
     ([*BACKEND], "lb: --backend without --listen, expected an address to listen on"),
     (
@@ -522,12 +521,10 @@ def test_the_demo_on_a_unix_socket_names_its_path(
 def test_a_signal_before_the_runtime_handles_it_ends_well(
     stub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import lbproto_cli.main as command
+    import lbproto_cli.govern as command
 
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(
-        command, "_tell", lambda *_: signal.raise_signal(signal.SIGTERM)
-    )
+    monkeypatch.setattr(command, "tell", lambda *_: signal.raise_signal(signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     argv = ["--listen", f"unix:{tmp_path}/lb", *BACKEND, "--runtime", "stub"]
     assert main(argv) == 0

@@ -51,11 +51,10 @@ def upstream(*lines: str) -> str:
 
 LATER = [
     (
-        'upgrade_sock_mode: "0600"',
-        '1:20: upgrade_sock_mode: "0600" is not supported yet',
+        "upgrade_sock_mode: 600",
+        '1:20: upgrade_sock_mode: got 600, expected a mode such as "0600", in quotes,'
+        " with 6 or 7 for the owner",
     ),
-    ("upgrade_timeout: 30s", '1:18: upgrade_timeout: "30s" is not supported yet'),
-    ("upgrade_bake: 10s", '1:15: upgrade_bake: "10s" is not supported yet'),
     ("metrics: {listen: x}", "1:1: metrics: not supported yet"),
     ("access_log: {path: /x}", "1:1: access_log: not supported yet"),
     (

@@ -23,6 +23,26 @@ def test_messages_come_out_as_they_went_in(size: int) -> None:
     assert found == MESSAGES
 
 
+def test_descriptors_come_with_the_message_that_counts_them() -> None:
+    some = Message(Kind.IDLE, {"peers": []}, (7, 8))
+    more = Message(Kind.IDLE, {}, (9,))
+    data = encode(some) + encode(MESSAGES[0]) + encode(more)
+    reader = MessageReader()
+    assert reader.receive(data[:1], (7, 8)) == []
+    assert reader.receive(data[1:-2], (9,)) == [some, MESSAGES[0]]
+    assert reader.receive(data[-2:]) == [more]
+    assert reader.unclaimed() == []
+
+
+@pytest.mark.parametrize("count", ["2", "-1", "true", "[]"])
+def test_descriptors_that_did_not_come_are_a_bug(count: str) -> None:
+    body = f'{{"fds":{count}}}'.encode()
+    reader = MessageReader()
+    with pytest.raises(LocalProtocolError, match="1 descriptors came"):
+        reader.receive(b"I" + len(body).to_bytes(4, "big") + body, (5,))
+    assert reader.unclaimed() == [5]
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -14,9 +14,11 @@ from lbproto.processes.facts import (
     Fact,
     Interrupted,
     Kill,
+    Left,
     Ready,
     Renewed,
     Reopened,
+    Resumed,
     Start,
     Started,
     Tell,
@@ -25,6 +27,7 @@ from lbproto.processes.facts import (
     Tick,
     Up,
     WorkerId,
+    Yielded,
 )
 from lbproto.processes.supervisor import FIRST_PAUSE, LONGEST_PAUSE, MERCY, Supervisor
 
@@ -222,7 +225,64 @@ def test_nothing_is_renewed_while_it_ends() -> None:
     assert play.tell(Renewed(TERMS)) == []
 
 
-def test_who_drains_already_is_not_told_again() -> None:
+def test_who_retires_is_told_to_end_as_the_operator_says() -> None:
     play = Play().up()
     play.tell(Renewed(TERMS), Ready(THREE), Ready(FOUR))
-    assert play.tell(Terminated()) == [Tell(THREE, DRAIN), Tell(FOUR, DRAIN)]
+    everybody = [ONE, TWO, THREE, FOUR]
+    assert play.tell(Terminated()) == [Tell(one, DRAIN) for one in everybody]
+
+
+def test_after_an_upgrade_workers_retire_and_are_not_replaced() -> None:
+    play = Play().up()
+    assert play.tell(Yielded(left=False)) == [Tell(ONE, RETIRE), Tell(TWO, RETIRE)]
+    assert play.mind.ready == []
+    assert not play.mind.starting
+    assert play.tell(died(ONE), ended(TWO)) == []
+    assert play.tell(Left()) == [Exit(0)]
+
+
+def test_listeners_that_nobody_took_get_workers_of_their_own() -> None:
+    play = Play().up()
+    assert play.tell(Yielded(left=True)) == [
+        Tell(ONE, RETIRE),
+        Tell(TWO, RETIRE),
+        Start(THREE, 1),
+        Start(FOUR, 1),
+    ]
+    assert play.tell(Ready(THREE), Ready(FOUR), ended(ONE), ended(TWO)) == []
+    assert play.tell(Left()) == [Tell(THREE, RETIRE), Tell(FOUR, RETIRE)]
+
+
+def test_the_service_may_come_back() -> None:
+    play = Play().up()
+    play.tell(Yielded(left=False), ended(ONE))
+    assert play.tell(Resumed()) == [Start(THREE, 1), Start(FOUR, 1)]
+    assert play.mind.starting
+    assert play.tell(Ready(THREE), Ready(FOUR)) == []
+    assert play.mind.ready == [THREE, FOUR]
+    assert play.tell(ended(TWO), Resumed()) == []
+    assert play.tell(died(THREE)) == []  # it was young
+    assert play.mind.starting
+    assert play.wait() == [Start(WorkerId(5), 1)]
+
+
+def test_a_generation_that_was_not_ready_before_an_upgrade_is_given_up() -> None:
+    play = Play().up()
+    play.tell(Renewed(TERMS))
+    assert play.tell(Yielded(left=False)) == [
+        Tell(THREE, STOP),
+        Tell(FOUR, STOP),
+        Down(2),
+        Tell(ONE, RETIRE),
+        Tell(TWO, RETIRE),
+    ]
+
+
+def test_who_leaves_may_be_told_to_be_quick_and_then_quicker() -> None:
+    play = Play().up()
+    assert play.tell(Left()) == [Tell(ONE, RETIRE), Tell(TWO, RETIRE)]
+    assert play.tell(Left(), Resumed()) == []
+    assert play.tell(Terminated()) == [Tell(ONE, DRAIN), Tell(TWO, DRAIN)]
+    assert play.mind.deadline == 100.0 + TERMS.timeout + MERCY  # not later than before
+    assert play.tell(Terminated()) == [Tell(ONE, STOP), Tell(TWO, STOP)]
+    assert play.tell(ended(ONE), ended(TWO)) == [Exit(0)]

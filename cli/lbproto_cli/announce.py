@@ -1,0 +1,66 @@
+"""What `lb` says when it starts: one line for each thing it does."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lbproto.machine.effects import Level
+from lbproto_cli.certificates import expired
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lbproto_cli.plan import Plan
+    from lbproto_runtimes.contexts import Contexts
+    from lbproto_runtimes.listen import Listener
+    from lbproto_runtimes.logs import Logs
+
+__all__ = ["tell", "tell_demo"]
+
+
+def tell(
+    decided: Plan, listeners: Sequence[Listener], contexts: Contexts, logs: Logs
+) -> None:
+    """Log what runs, one line for each thing."""
+    config = decided.config
+    about = {"pid": os.getpid(), "runtime": decided.runtime, "threads": config.threads}
+    logs.log(Level.INFO, "starting", about)
+    for note in decided.notes:
+        logs.log(Level.WARNING, note, {})
+    for certificate, end in expired(config, contexts, time.time()):
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+        fields = {"cert": certificate.cert, "expired": since}
+        logs.log(Level.WARNING, "certificate has expired", fields)
+    for listener in listeners:
+        where = {"service": listener.service.name, "address": listener.target}
+        opens = {
+            "tls": listener.listen.tls is not None,
+            "proxy_protocol": listener.listen.proxy_protocol,
+        }
+        on = {name: True for name, given in opens.items() if given}
+        logs.log(Level.INFO, "listening", {**where, **on})
+    for service in config.services:
+        for backend in config.upstreams[service.upstream].backends:
+            about = {
+                "service": service.name,
+                "upstream": service.upstream,
+                "address": backend.target,
+                "weight": backend.weight,
+            }
+            logs.log(Level.INFO, "backend", about)
+
+
+def tell_demo(lines: Sequence[str], listeners: Sequence[Listener]) -> None:
+    for line in lines:
+        print(line)
+    for listener in listeners:
+        target = listener.target
+        if target.path:
+            print(f"try: curl --unix-socket {target.path} http://localhost/")
+            continue
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(target.host, target.host)
+        print(f"try: curl http://{replace(target, host=host)}/")
+    print("stop with Ctrl-C", flush=True)

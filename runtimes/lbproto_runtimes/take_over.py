@@ -1,0 +1,222 @@
+"""Taking over: carries out what the `Successor` of an upgrade orders.
+
+Descriptors that came are held here under their tokens, until the machine says what
+each of them is: a listener, a client, or nothing that anybody wants.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+from lbproto.handover import effects as do
+from lbproto.handover.events import (
+    Bytes,
+    PeerClosed,
+    PeerConnected,
+    Requested,
+    Sent,
+    SuccessorEvent,
+    WorkersFailed,
+)
+from lbproto.handover.keys import FdToken, ListenerKey
+from lbproto.handover.successor import Successor
+from lbproto.machine.effects import Level
+from lbproto.machine.errors import LbError, LocalProtocolError
+from lbproto_runtimes import fdpass, upgrade_sock
+from lbproto_runtimes.courier import Courier
+from lbproto_runtimes.moved import Moved
+from lbproto_runtimes.sequence import Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from lbproto.handover.times import Times
+    from lbproto_runtimes.logs import Logs
+    from lbproto_runtimes.upgrade_sock import Meeting
+    from lbproto_runtimes.watch import Watch
+
+__all__ = ["Heir", "TakeOver"]
+
+
+class Heir(Protocol):
+    """The master that is to serve."""
+
+    def start(self, received: list[tuple[ListenerKey, socket.socket]]) -> None:
+        """Bind what was not received, and start workers.
+
+        Raises:
+            LbError: that does not work.
+        """
+        ...
+
+    def adopt(self, moved: Moved) -> None:
+        """Have a worker serve a client."""
+        ...
+
+    def take_service(self) -> None:
+        """The service is ours."""
+        ...
+
+    def stop(self, signal: str) -> None:
+        """Do what a signal asks for."""
+        ...
+
+    def fail(self, reason: str) -> None:
+        """End: the other process goes on."""
+        ...
+
+
+class TakeOver:
+    """One upgrade, at the process that is to serve."""
+
+    def __init__(
+        self,
+        heir: Heir,
+        watch: Watch,
+        logs: Logs,
+        meeting: Meeting,
+        users: Collection[int],
+        keys: list[ListenerKey],
+        times: Times,
+    ) -> None:
+        """`users`: who else than this one and root may hand over to us."""
+        self._heir = heir
+        self._watch = watch
+        self._logs = logs
+        self._meeting = meeting
+        self._users = users
+        self.machine = Successor(keys, pid=os.getpid(), generation=0, times=times)
+        self.sequence: Sequence[SuccessorEvent] = Sequence(self.machine, self._perform)
+        self._courier: Courier | None = None
+        self._new: socket.socket | None = None
+        """Who has just connected."""
+        self._tokens: dict[FdToken, int] = {}
+        self._token = 0
+        self._received: list[tuple[ListenerKey, socket.socket]] = []
+
+    def begin(self) -> None:
+        """Wait for the process that serves."""
+        self._watch.add(self._meeting.socket.fileno(), self._somebody)
+        self._feed(Requested())
+
+    def private(self) -> Iterable[int]:
+        """Descriptors that no child may keep."""
+        return list(self._tokens.values())
+
+    def close(self) -> None:
+        """Give back what is held, whatever the machine thinks."""
+        self._part()
+        if self._courier is not None:
+            self._courier.close(flush=False)
+        fdpass.close_all(self._tokens.values())
+        self._tokens.clear()
+
+    def tick(self) -> None:
+        """Tell the machine the time, if it waits for that."""
+        if self.sequence.deadline < float("inf"):
+            self.sequence.tick()
+            self._look()
+
+    def _feed(self, event: SuccessorEvent) -> None:
+        self.sequence.feed(event)
+        self._look()
+
+    def _look(self) -> None:
+        if not self.machine.busy:
+            self._part()  # the next upgrade may have its path
+
+    def _part(self) -> None:
+        if self._meeting.socket.fileno() >= 0:
+            self._watch.remove(self._meeting.socket.fileno())
+            self._meeting.close()
+
+    def _perform(self, effect: do.Effect) -> None:
+        heir = self._heir
+        match effect:
+            case do.Log():
+                self._logs.perform(effect)
+            case do.SendBytes(data):
+                self._channel().send(data, (), lambda: self._feed(Sent()))
+            case do.Hangup(flush):
+                self._channel().close(flush=flush)
+            case do.TurnAway(data):
+                self._turn_away(data)
+            case do.BindFd(token, key):
+                sock = socket.socket(fileno=self._tokens.pop(token))
+                self._received.append((key, sock))
+            case do.AdoptConn(token, key, peer):
+                sock = socket.socket(fileno=self._tokens.pop(token))
+                heir.adopt(Moved(key, peer, bool(peer.local), sock))
+            case do.DropFd(token):
+                os.close(self._tokens.pop(token))
+            case do.StartWorkers():
+                self._start()
+            case do.TakeService():
+                heir.take_service()
+            case do.Stop(signal):
+                heir.stop(signal)
+            case do.Exit(_, reason):
+                heir.fail(reason)
+            case (
+                do.Dial()
+                | do.Accepting()
+                | do.YieldService()
+                | do.CollectIdle()
+                | do.LetGo()
+                | do.Resume()
+                | do.BeginDrain()
+                | do.CloseListeners()
+            ):
+                raise LocalProtocolError(f"{effect!r}: an incumbent's")
+            case _ as never:
+                assert_never(never)
+
+    def _start(self) -> None:
+        received, self._received = self._received, []
+        try:
+            self._heir.start(received)
+        except LbError as error:
+            self.sequence.feed(WorkersFailed(str(error)))
+
+    # -- the channel ---------------------------------------------------------
+
+    def _somebody(self, mask: int) -> None:
+        sock = self._meeting.accept()
+        if sock is None:
+            return
+        if not upgrade_sock.welcome(sock, self._users):
+            about = {"uid": upgrade_sock.peer_uid(sock)}
+            self._logs.log(Level.WARNING, "upgrade: a stranger was refused", about)
+            sock.close()
+            return
+        self._new = sock
+        self._feed(PeerConnected())
+
+    def _channel(self) -> Courier:
+        new, self._new = self._new, None
+        if new is not None:
+            self._courier = Courier(new, self._watch, self._heard, self._ended)
+        assert self._courier is not None, "nobody has connected"
+        return self._courier
+
+    def _turn_away(self, data: bytes) -> None:
+        new, self._new = self._new, None
+        if new is not None:
+            new.setblocking(False)
+            with contextlib.suppress(OSError):  # it has gone meanwhile
+                new.send(data, socket.MSG_NOSIGNAL)
+            new.close()
+
+    def _heard(self, data: bytes, fds: tuple[int, ...]) -> None:
+        tokens = []
+        for fd in fds:
+            self._token += 1
+            tokens.append(FdToken(self._token))
+            self._tokens[tokens[-1]] = fd
+        self._feed(Bytes(data, tuple(tokens)))
+
+    def _ended(self, detail: str) -> None:
+        self._feed(PeerClosed(detail))
