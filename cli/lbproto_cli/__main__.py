@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
-from lbproto_cli.main import main
+from lbproto_cli.main import command
 
 __all__: list[str] = []
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

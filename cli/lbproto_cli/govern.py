@@ -36,6 +36,7 @@ from lbproto_runtimes.logs import Logs
 from lbproto_runtimes.master import Master
 from lbproto_runtimes.notify import Notify, inherited
 from lbproto_runtimes.privileges import become, identity
+from lbproto_runtimes.signals import HANDLED
 from lbproto_runtimes.worker import Setup
 
 if TYPE_CHECKING:
@@ -229,10 +230,16 @@ def _stopped_early() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are somebody else's
         return
-    handled = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, stop) for number in handled]
+    before = {
+        number: signal.signal(
+            number,
+            # What else the master answers is not for one that does not serve.
+            stop if number in (signal.SIGTERM, signal.SIGINT) else signal.SIG_IGN,
+        )
+        for number in HANDLED
+    }
     try:
         yield
     finally:
-        for number, handler in zip(handled, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)

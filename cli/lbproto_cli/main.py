@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import LbError
@@ -27,15 +28,25 @@ from lbproto_runtimes.contexts import Contexts
 from lbproto_runtimes.descriptors import raise_descriptor_limit
 from lbproto_runtimes.listen import BindError
 from lbproto_runtimes.master import UpgradeFailed
+from lbproto_runtimes.signals import HANDLED
 from lbproto_runtimes.upgrade_sock import UpgradeSockError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-__all__ = ["main"]
+__all__ = ["command", "main"]
 
 DEMO = "demo"
+
+
+def command() -> NoReturn:
+    """Be the command `lb`."""
+    status = main()
+    # It is over; a signal that comes now must not make it look like a failure.
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -99,7 +99,7 @@ def test_the_entry_points_are_there_and_lead_somewhere(
     wheel: Path, installed: Path
 ) -> None:
     points = entry_points(wheel)
-    assert points["console_scripts"]["lb"] == "lbproto_cli.main:main"
+    assert points["console_scripts"]["lb"] == "lbproto_cli.main:command"
     runtimes = points["lbproto.runtimes"]
     assert {"asyncio", "uvloop"} <= set(runtimes)
     values = [points["console_scripts"]["lb"], *runtimes.values()]
