@@ -377,9 +377,8 @@ class Successor:
 
     def _dismiss(self) -> None:
         """The operator has other plans: nobody is to take the service back."""
-        if self._connected:
-            self._connected = False
-            self._out += [SendBytes(encode(Done(0))), Hangup(flush=True)]
+        self._connected = False
+        self._out += [SendBytes(encode(Done(0))), Hangup(flush=True)]
         self._enter(Stage.OVER, math.inf)
 
     def _drop_all(self) -> None:

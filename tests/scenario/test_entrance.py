@@ -15,6 +15,7 @@ from lbproto.machine.effects import (
     Close,
     Connect,
     Level,
+    Park,
     Send,
     StartTls,
     Target,
@@ -344,3 +345,52 @@ def test_a_proxied_client_is_named_to_the_backend() -> None:
     client.send(encode_v2(SOURCE, DESTINATION) + GET)
     assert backend.connections[0].preface == LINE
     assert client.received.startswith(OK[:12])
+
+
+# -- a client that was idle in another process ---------------------------------
+
+
+@pytest.mark.parametrize("entrance", ["plain", "proxy", "tls"])
+def test_who_was_moved_here_speaks_http_at_once(entrance: str) -> None:
+    gateway = Gateway(bare(**TRUSTED), FixedEnv())
+    tls = TLS if entrance == "tls" else None
+    listen = Listen(target=HERE, tls=tls, proxy_protocol=entrance == "proxy")
+    machine = gateway.connection("web", gateway.mint(), listen)
+    client = PeerInfo("203.0.113.7", 51000, "203.0.113.1:443")
+    play = Playbook(machine) >> Opened(CLIENT, client, moved=True)
+    assert play
+    assert machine.idle
+    assert machine.deadline == Timeouts().keepalive
+    play >> Data(CLIENT, GET)
+    assert b"X-Forwarded-For: 203.0.113.7\r\n" in upstream(play)
+
+
+def test_who_was_moved_here_and_says_nothing_is_closed_in_the_end() -> None:
+    gateway = Gateway(bare(), FixedEnv())
+    machine = gateway.connection("web", gateway.mint(), Listen(target=HERE))
+    play = Playbook(machine) >> Opened(CLIENT, PROXY, moved=True)
+    play.at(Timeouts().keepalive) >> Wake() << a(Close, conn=CLIENT, abort=False)
+    assert play
+    assert not machine.idle
+
+
+def test_only_between_requests_a_client_is_idle() -> None:
+    gateway = Gateway(bare(), FixedEnv())
+    machine = gateway.connection("web", gateway.mint())
+    assert not machine.idle  # it is not even open
+    play = Playbook(machine) >> Opened(CLIENT, PROXY)
+    assert play
+    assert machine.idle
+    play >> Data(CLIENT, GET[:5])
+    assert play
+    assert not machine.idle
+    play >> Data(CLIENT, GET[5:])
+    upstream(play)
+    assert not machine.idle
+    play >> Data(UP, OK) << a(Send, conn=CLIENT)
+    play << Park(UP)
+    assert play
+    assert machine.idle
+    play >> Eof(CLIENT) << a(Close, conn=CLIENT)
+    assert play
+    assert not machine.idle
