@@ -24,15 +24,16 @@ from lbproto.handover.events import (
     Sent,
 )
 from lbproto.handover.incumbent import Incumbent
-from lbproto.handover.keys import FdToken, ListenerKey
+from lbproto.handover.keys import ListenerKey
 from lbproto.handover.messages import IdlePeer
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import LocalProtocolError
 from lbproto.machine.values import ConnId
-from lbproto_runtimes import fdpass, upgrade_sock
+from lbproto_runtimes import upgrade_sock
 from lbproto_runtimes.courier import Courier
 from lbproto_runtimes.dial import describe
 from lbproto_runtimes.sequence import Sequence
+from lbproto_runtimes.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -94,8 +95,7 @@ class HandOver:
         self._courier: Courier | None = None
         self._taken: tuple[ListenerKey, ...] = ()
         self._conns: dict[ConnId, Moved] = {}
-        self._tokens: dict[FdToken, int] = {}
-        self._token = 0
+        self._tokens = Tokens()
         self._warned = False
 
     def begin(self) -> None:
@@ -119,7 +119,7 @@ class HandOver:
                 if self._courier is not None:
                     self._courier.close(flush=flush)
             case do.DropFd(token):
-                os.close(self._tokens.pop(token))
+                self._tokens.drop(token)
             case do.Accepting(False, keys):
                 self._taken = keys
                 workers.hold(keys, lambda: self.sequence.feed(AcceptingStopped()))
@@ -175,17 +175,11 @@ class HandOver:
             self._courier.send(data, fds, lambda: self.sequence.feed(Sent()))
 
     def _heard(self, data: bytes, fds: tuple[int, ...]) -> None:
-        tokens = []
-        for fd in fds:
-            self._token += 1
-            tokens.append(FdToken(self._token))
-            self._tokens[tokens[-1]] = fd
-        self.sequence.feed(Bytes(data, tuple(tokens)))
+        self.sequence.feed(Bytes(data, self._tokens.keep(fds)))
 
     def _ended(self, detail: str) -> None:
         self.sequence.feed(PeerClosed(detail))
-        fdpass.close_all(self._tokens.values())
-        self._tokens.clear()
+        self._tokens.close()
 
     # -- clients -------------------------------------------------------------
 

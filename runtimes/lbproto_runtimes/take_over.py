@@ -21,14 +21,15 @@ from lbproto.handover.events import (
     SuccessorEvent,
     WorkersFailed,
 )
-from lbproto.handover.keys import FdToken, ListenerKey
+from lbproto.handover.keys import ListenerKey
 from lbproto.handover.successor import Successor
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import LbError, LocalProtocolError
-from lbproto_runtimes import fdpass, upgrade_sock
+from lbproto_runtimes import upgrade_sock
 from lbproto_runtimes.courier import Courier
 from lbproto_runtimes.moved import Moved
 from lbproto_runtimes.sequence import Sequence
+from lbproto_runtimes.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -93,8 +94,7 @@ class TakeOver:
         self._courier: Courier | None = None
         self._new: socket.socket | None = None
         """Who has just connected."""
-        self._tokens: dict[FdToken, int] = {}
-        self._token = 0
+        self._tokens = Tokens()
         self._received: list[tuple[ListenerKey, socket.socket]] = []
 
     def begin(self) -> None:
@@ -104,15 +104,14 @@ class TakeOver:
 
     def private(self) -> Iterable[int]:
         """Descriptors that no child may keep."""
-        return list(self._tokens.values())
+        return self._tokens.descriptors
 
     def close(self) -> None:
         """Give back what is held, whatever the machine thinks."""
         self._part()
         if self._courier is not None:
             self._courier.close(flush=False)
-        fdpass.close_all(self._tokens.values())
-        self._tokens.clear()
+        self._tokens.close()
 
     def tick(self) -> None:
         """Tell the machine the time, if it waits for that."""
@@ -145,13 +144,13 @@ class TakeOver:
             case do.TurnAway(data):
                 self._turn_away(data)
             case do.BindFd(token, key):
-                sock = socket.socket(fileno=self._tokens.pop(token))
+                sock = socket.socket(fileno=self._tokens.claim(token))
                 self._received.append((key, sock))
             case do.AdoptConn(token, key, peer):
-                sock = socket.socket(fileno=self._tokens.pop(token))
+                sock = socket.socket(fileno=self._tokens.claim(token))
                 heir.adopt(Moved(key, peer, bool(peer.local), sock))
             case do.DropFd(token):
-                os.close(self._tokens.pop(token))
+                self._tokens.drop(token)
             case do.StartWorkers():
                 self._start()
             case do.TakeService():
@@ -211,12 +210,7 @@ class TakeOver:
             new.close()
 
     def _heard(self, data: bytes, fds: tuple[int, ...]) -> None:
-        tokens = []
-        for fd in fds:
-            self._token += 1
-            tokens.append(FdToken(self._token))
-            self._tokens[tokens[-1]] = fd
-        self._feed(Bytes(data, tuple(tokens)))
+        self._feed(Bytes(data, self._tokens.keep(fds)))
 
     def _ended(self, detail: str) -> None:
         self._feed(PeerClosed(detail))
