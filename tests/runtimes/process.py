@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from tests.runtimes import template
 from tests.runtimes.wire import PATIENCE, Message, Wire, dial
 
 ROOT = Path(__file__).parents[2]
@@ -57,16 +58,18 @@ class Lb:
         plain = json.loads(json.dumps(wanted))  # no object twice, so no YAML alias
         conf.write_text(yaml.safe_dump(plain), "utf-8")
         self.conf = conf
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "lbproto_cli"),
-                *("--runtime", runtime, "-c", str(conf), *args),
-            ],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=environment(),
-            preexec_fn=preexec,
-        )
+        argv = ["--runtime", runtime, "-c", str(conf), *args]
+        self.process: subprocess.Popen[bytes] | template.Process
+        if preexec is None:
+            self.process = template.start(argv, environment())
+        else:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "lbproto_cli", *argv],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment(),
+                preexec_fn=preexec,
+            )
         self.lines: list[str] = []
         self.wires: list[Wire] = []
         """Connections of the test; they are closed with the process."""
