@@ -159,17 +159,15 @@ def test_idle_clients_move_and_requests_in_flight_end(
     assert "error" not in old.log + new.log
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@pytest.mark.parametrize(("runtime", "other"), PAIRS, indirect=["runtime"])
 def test_one_runtime_hands_over_to_another(
-    pair: tuple[str, str], upgrades: Upgrades, runtime: str, tmp_path: Path
+    other: str, upgrades: Upgrades, tmp_path: Path
 ) -> None:
-    if runtime != pair[0]:
-        pytest.skip("each pair once")
     old = upgrades.first()
     clients = [old.connect() for _ in range(20)]
     for client in clients:
         assert ask(client)
-    new = upgrades.swap(old, "--runtime", pair[1])
+    new = upgrades.swap(old, "--runtime", other)
     for client in clients:
         assert ask(client)
     assert ask(new.connect())
@@ -284,27 +282,26 @@ def test_the_old_process_serves_again_when_the_new_one_dies(
 # -- what the two masters do, whatever serves ----------------------------------
 
 
-@pytest.fixture
-def quick(upgrades: Upgrades, runtime: str) -> Upgrades:
-    if runtime != "uvloop":
-        pytest.skip("the masters are the same")
-    return upgrades
+# pytest: for one runtime only, instead of each.
+once = pytest.mark.parametrize("runtime", ["uvloop"], indirect=True)
 
 
-def test_the_new_process_may_come_later(quick: Upgrades, tmp_path: Path) -> None:
-    old = quick.first()
+@once
+def test_the_new_process_may_come_later(upgrades: Upgrades, tmp_path: Path) -> None:
+    old = upgrades.first()
     old.signal(signal.SIGQUIT)
     old.line("dialling the successor")
     assert ask(old.connect())
-    new = quick.start(
-        settings(quick.backend, listen=quick.listen, top=top(tmp_path)), "-u"
+    new = upgrades.start(
+        settings(upgrades.backend, listen=upgrades.listen, top=top(tmp_path)), "-u"
     )
     new.line("upgrade: done")
     assert ask(new.connect())
 
 
-def test_nobody_comes_and_the_old_one_goes_on(quick: Upgrades) -> None:
-    old = quick.first(top={"upgrade_timeout": "300ms"})
+@once
+def test_nobody_comes_and_the_old_one_goes_on(upgrades: Upgrades) -> None:
+    old = upgrades.first(top={"upgrade_timeout": "300ms"})
     old.signal(signal.SIGQUIT)
     old.line("no successor came within 0.3 s")
     assert ask(old.connect())
@@ -313,14 +310,15 @@ def test_nobody_comes_and_the_old_one_goes_on(quick: Upgrades) -> None:
     assert ask(old.connect())
 
 
+@once
 def test_a_new_process_that_cannot_bind_ends_and_harms_nobody(
-    quick: Upgrades, tmp_path: Path
+    upgrades: Upgrades, tmp_path: Path
 ) -> None:
-    old = quick.first()
+    old = upgrades.first()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        quick.listen = [*quick.listen, address]
-        new = quick.next()
+        upgrades.listen = [*upgrades.listen, address]
+        new = upgrades.next()
         new.may_fail = True
         old.signal(signal.SIGQUIT)
         assert new.wait() == 3
@@ -330,14 +328,15 @@ def test_a_new_process_that_cannot_bind_ends_and_harms_nobody(
     assert served(tmp_path) == old.process.pid
 
 
+@once
 def test_listeners_that_nobody_takes_are_served_through_the_bake(
-    quick: Upgrades, tmp_path: Path
+    upgrades: Upgrades, tmp_path: Path
 ) -> None:
     left = f"unix:{tmp_path}/left.sock"
-    quick.listen.append(left)
-    old = quick.first()
-    quick.listen.remove(left)
-    new = quick.swap(old)
+    upgrades.listen.append(left)
+    old = upgrades.first()
+    upgrades.listen.remove(left)
+    new = upgrades.swap(old)
     with dial(left) as client:
         assert ask(client)
     new.signal(signal.SIGTERM)  # that ends the bake, too
@@ -345,14 +344,15 @@ def test_listeners_that_nobody_takes_are_served_through_the_bake(
     assert not (tmp_path / "left.sock").exists()
 
 
+@once
 def test_a_chain_of_upgrades_leaves_the_last_one(
-    quick: Upgrades, tmp_path: Path
+    upgrades: Upgrades, tmp_path: Path
 ) -> None:
-    first = quick.first()
+    first = upgrades.first()
     with first.connect() as client:
-        second = quick.swap(first)
+        second = upgrades.swap(first)
         assert ask(client)
-        third = quick.swap(second)
+        third = upgrades.swap(second)
         assert first.wait() == 0  # dismissed: its successor has one of its own
         assert ask(client)
         third.may_fail = True
@@ -363,10 +363,11 @@ def test_a_chain_of_upgrades_leaves_the_last_one(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@once
 def test_a_signal_ends_who_waits_and_not_the_other(
-    quick: Upgrades, number: signal.Signals, tmp_path: Path
+    upgrades: Upgrades, number: signal.Signals, tmp_path: Path
 ) -> None:
-    new = quick.next() if (old := quick.first()) else None
+    new = upgrades.next() if (old := upgrades.first()) else None
     assert new is not None
     new.signal(number)
     assert new.wait() == 0
@@ -378,8 +379,9 @@ def test_a_signal_ends_who_waits_and_not_the_other(
     assert old.wait() == 0
 
 
-def test_a_reload_waits_for_the_upgrade_to_fail(quick: Upgrades) -> None:
-    old = quick.first(top={"upgrade_timeout": "300ms"})
+@once
+def test_a_reload_waits_for_the_upgrade_to_fail(upgrades: Upgrades) -> None:
+    old = upgrades.first(top={"upgrade_timeout": "300ms"})
     old.signal(signal.SIGQUIT)
     old.line("dialling the successor")
     wanted = yaml.safe_load(old.conf.read_text("utf-8"))
@@ -392,10 +394,11 @@ def test_a_reload_waits_for_the_upgrade_to_fail(quick: Upgrades) -> None:
     assert lines.index("no successor came") < lines.index("key=max_retries")
 
 
-def test_everybody_may_be_told_at_once(quick: Upgrades) -> None:
+@once
+def test_everybody_may_be_told_at_once(upgrades: Upgrades) -> None:
     """As with pkill: whoever does not serve is not meant."""
-    old = quick.first()
-    new = quick.next()
+    old = upgrades.first()
+    new = upgrades.next()
     new.signal(signal.SIGQUIT)
     new.line("no upgrade of a process that does not serve")
     old.signal(signal.SIGQUIT)
@@ -405,18 +408,19 @@ def test_everybody_may_be_told_at_once(quick: Upgrades) -> None:
     assert ask(new.connect())
 
 
-def test_nothing_leaks_in_upgrades_that_fail(quick: Upgrades) -> None:
-    old = quick.first()
+@once
+def test_nothing_leaks_in_upgrades_that_fail(upgrades: Upgrades) -> None:
+    old = upgrades.first()
     count = 0
 
     def fails() -> int:
         nonlocal count
-        new = quick.next()
+        new = upgrades.next()
         new.may_fail = True
         new.process.kill()
         new.wait()
         old.signal(signal.SIGQUIT)
-        again = quick.next()
+        again = upgrades.next()
         again.may_fail = True
         old.wait_until(lambda: old.log.count("dialling") > count)
         count += 1
@@ -458,11 +462,10 @@ def test_the_command_returns_when_the_new_process_serves(
         os.kill(served(tmp_path), signal.SIGINT)
 
 
+@once
 def test_the_command_says_why_it_could_not_take_over(
-    upgrades: Upgrades, tmp_path: Path, runtime: str
+    upgrades: Upgrades, tmp_path: Path
 ) -> None:
-    if runtime != "uvloop":
-        pytest.skip("the masters are the same")
     keys = top(tmp_path, upgrade_timeout="200ms", error_log=str(tmp_path / "log"))
     wanted = settings(upgrades.backend, top=keys)
     (tmp_path / "conf.yaml").write_text(yaml.safe_dump(wanted), "utf-8")
