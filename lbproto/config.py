@@ -120,7 +120,7 @@ class Service:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     trust_unix: bool = False
     """Clients of a Unix-domain socket are trusted proxies."""
-    framing: Literal["h11"] = "h11"
+    framing: Literal["native", "h11"] = "native"
     via: bytes | None = b"lb"
     underscores: Literal["drop", "reject", "pass"] = "drop"
     upgrades: tuple[bytes, ...] = (b"websocket",)

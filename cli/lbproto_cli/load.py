@@ -49,6 +49,7 @@ _EXPECTED: Final = {
     "union_tag_not_found": "the name of an upstream or a mapping",
 }
 
+Framing: TypeAlias = Literal["native", "h11"]
 Underscores: TypeAlias = Literal["drop", "reject", "pass"]
 HeaderVersion: TypeAlias = Literal["v1", "v2"]
 
@@ -247,6 +248,7 @@ def _service(
         listen=tuple(_listen(listener, folder) for listener in entry.listen),
         trusted_proxies=tuple(networks),
         trust_unix=len(networks) < len(entry.trusted_proxies),
+        framing=cast("Framing", entry.framing),
         via=entry.via,
         underscores=cast("Underscores", entry.underscores),
         upgrades=tuple(entry.upgrades),

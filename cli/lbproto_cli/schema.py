@@ -258,9 +258,9 @@ class ServiceEntry(BaseModel):
     name: Name | None = None
     listen: list[Annotated[ListenEntry, _SHORT_FORM]]
     trusted_proxies: list[Network] = []
-    framing: Annotated[
-        str, PlainValidator(words.later_choice(("h11",), ("native", "h11")))
-    ] = _SERVICE.framing
+    framing: Annotated[str, PlainValidator(words.choice("native", "h11"))] = (
+        _SERVICE.framing
+    )
     via: Annotated[bytes | None, PlainValidator(words.pseudonym)] = _SERVICE.via
     underscores: Annotated[
         str, PlainValidator(words.choice("drop", "reject", "pass"))

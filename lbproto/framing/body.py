@@ -13,6 +13,7 @@ is judged when its LF comes, or refused when it reaches its bound without one.
 
 from __future__ import annotations
 
+import re
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -39,6 +40,8 @@ class Piece:
     """Bytes of the read that belong to this message."""
     complete: bool
     error: RemoteProtocolError | None = None
+    chunks: bytes = b""
+    """The content as it came, if that was whole canonical chunks."""
 
 
 class Decoder(Protocol):
@@ -118,6 +121,9 @@ class _Expects(Enum):
 
 SIZE_DIGITS: Final = 16
 
+CANONICAL: Final = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,7}+)\r\n")
+"""The first line of a chunk that may pass as it is: no leading 0, no extension."""
+
 
 class ChunkedDecoder:
     """Content in chunks (RFC 9112 7.1); extensions and trailers are dropped."""
@@ -156,7 +162,8 @@ class ChunkedDecoder:
     def receive(self, data: bytes) -> Piece:
         """Take one read."""
         content: list[bytes] = []
-        at = 0
+        at = whole = self._whole_chunks(data, content)
+        before = len(content)
         error = None
         try:
             while at < len(data) and self._expects is not _Expects.NOTHING:
@@ -176,7 +183,32 @@ class ChunkedDecoder:
                     at = self._trailer_line(data, at)
         except RemoteProtocolError as refusal:
             error = refusal
-        return Piece(b"".join(content), at, self.complete, error)
+        if len(content) > before:
+            whole = 0  # the read holds a chunk that is not whole, or not canonical
+        return Piece(b"".join(content), at, self.complete, error, data[:whole])
+
+    def _whole_chunks(self, data: bytes, content: list[bytes]) -> int:
+        """Take the chunks at the beginning of a read that are whole and canonical.
+
+        Returns where they end. What is not of this kind is judged line by line.
+        """
+        if self._expects is not _Expects.SIZE or self._line:
+            return 0
+        at, total = 0, self._total
+        limit = self._limits.body_size
+        while (found := CANONICAL.match(data, at)) is not None:
+            begin = found.end()
+            size = int(found[1], 16)
+            end = begin + size
+            if data[end : end + 2] != b"\r\n":
+                break
+            if limit is not None and total + size > limit:
+                break
+            content.append(data[begin:end])
+            total += size
+            at = end + 2
+        self._total = total
+        return at
 
     def _take_line(self, data: bytes, at: int, room: int) -> tuple[bytes | None, int]:
         """Take a line with its LF, of which `room` bytes more may come.

@@ -18,7 +18,7 @@ from lbproto.framing.body import (
     UntilCloseDecoder,
 )
 from lbproto.framing.codec import CodecLimits
-from lbproto.framing.h11framer import END, Framer, Phase, mirror_request
+from lbproto.framing.h11framer import END, Framer, mirror_request
 from lbproto.framing.head import GatedResponse, ResponseReader
 from lbproto.framing.messages import (
     Body,
@@ -29,6 +29,7 @@ from lbproto.framing.messages import (
     Reset,
     Version,
 )
+from lbproto.framing.phase import Phase
 from lbproto.framing.wire import write_request
 from lbproto.machine.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 

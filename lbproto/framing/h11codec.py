@@ -21,7 +21,7 @@ from lbproto.framing.body import ChunkedDecoder, Decoder, LengthDecoder
 from lbproto.framing.codec import CodecLimits
 from lbproto.framing.grammar import content_length
 from lbproto.framing.h11client import H11ClientCodec
-from lbproto.framing.h11framer import END, Framer, Phase, mirror_response
+from lbproto.framing.h11framer import END, Framer, mirror_response
 from lbproto.framing.head import GatedRequest, RequestReader
 from lbproto.framing.messages import (
     NO_BODY,
@@ -36,6 +36,7 @@ from lbproto.framing.messages import (
     Version,
     length,
 )
+from lbproto.framing.phase import Phase
 from lbproto.framing.wire import write_response
 from lbproto.machine.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 

@@ -7,7 +7,6 @@ of it. h11 gets the bytes of exactly one message, through its public interface.
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -23,7 +22,7 @@ from lbproto.framing.codec import CodecLimits
 from lbproto.framing.messages import Body, BodyKind, End, HttpEvent
 from lbproto.machine.errors import LocalProtocolError, RemoteProtocolError
 
-__all__ = ["END", "Framer", "Phase", "mirror_request", "mirror_response"]
+__all__ = ["END", "Framer", "mirror_request", "mirror_response"]
 
 END: Final = h11.EndOfMessage()
 
@@ -34,16 +33,6 @@ SPARE: Final = 64 * 1024
 """What h11 may keep of an event beyond our limits, which come first."""
 
 Pairs: TypeAlias = list[tuple[bytes, bytes]]
-
-
-class Phase(Enum):
-    """How far the message that we read has come."""
-
-    HEAD = auto()
-    BODY = auto()
-    DONE = auto()
-    """Complete; what follows belongs to another message, or to a tunnel."""
-    FAILED = auto()
 
 
 class Framer:

@@ -7,6 +7,11 @@ what is left: order, case and bytes of untouched fields stay (RFC 9110 5.3). Onl
 white space around a value, which is not part of it (RFC 9110 5.5), is made
 canonical.
 
+Who has searched the lines already says so with a `Search`: which names it looked
+for, and where it found them. Then nothing is taken apart: an edit is noted as a
+place to leave out or as lines to add, and writing copies what is between. Only
+what no search has foreseen makes a list of lines.
+
 The verbs are Pingora's: `insert_header` replaces, `append_header` adds,
 `remove_header` removes. Values that would split a message are refused.
 """
@@ -14,10 +19,12 @@ The verbs are Pingora's: `insert_header` replaces, `append_header` adds,
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
 
-__all__ = ["Headers", "field_line"]
+from lbproto.machine.values import value
+
+__all__ = ["Headers", "Place", "Search", "field_line"]
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
 """A field name (RFC 9110 5.6.2)."""
@@ -27,6 +34,19 @@ UNUSUAL: Final = re.compile(rb"[ \t]\r\n|:(?:\t| [ \t])")
 
 FIELD_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+")
 """What may stand in a field value (RFC 9110 5.5)."""
+
+Place: TypeAlias = tuple[int, int]
+"""Where a line begins, and where it ends behind its CRLF."""
+
+
+@value
+class Search:
+    """What was looked for in lines whose values have no unusual white space."""
+
+    names: frozenset[bytes]
+    """Lower-case names; each stands in one line at most."""
+    ordinary: bool
+    """No name holds `_`, or begins as those do by which proxies tell of a client."""
 
 
 def field_line(name: bytes, value: bytes) -> bytes:
@@ -49,16 +69,32 @@ def _canonical(line: bytes) -> bytes:
     return line if value in (trimmed, b" " + trimmed) else name + b": " + trimmed
 
 
+NOWHERE: Final[Mapping[bytes, Place]] = {}
+
+
 class Headers:
     """The fields of one message, in order."""
 
-    __slots__ = ("_lines", "_names", "_raw")
+    __slots__ = ("_cuts", "_lines", "_names", "_places", "_raw", "_search", "_tail")
 
-    def __init__(self, raw: bytes = b"") -> None:
-        """Take complete field lines, each ended by CRLF, that passed the grammar."""
-        self._raw: bytes | None = raw
-        self._names: list[bytes] = []
-        self._lines: list[bytes] = []
+    _names: list[bytes]
+    _lines: list[bytes]
+
+    def __init__(
+        self,
+        raw: bytes = b"",
+        search: Search | None = None,
+        places: Mapping[bytes, Place] = NOWHERE,
+    ) -> None:
+        """Take complete field lines, each ended by CRLF, that passed the grammar.
+
+        `places`: where those names of the `search` are that are there.
+        """
+        self._raw: bytes | None = raw  # None: parsed into names and lines
+        self._search = search
+        self._places = places
+        self._cuts: Sequence[Place] = ()  # left out
+        self._tail = b""  # lines that were added
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -70,14 +106,27 @@ class Headers:
         return cls(b"".join(field_line(*pair) + b"\r\n" for pair in pairs))
 
     def _parse(self) -> None:
-        raw, self._raw = self._raw, None
+        raw = self._raw if self._search is None else self.wire()
+        self._raw = self._search = None
         if not raw:
+            self._lines, self._names = [], []
             return
         lines = raw[:-2].split(b"\r\n")
         if UNUSUAL.search(raw) is not None:
             lines = [_canonical(line) for line in lines]
         self._lines = lines
         self._names = [line[: line.index(b":")].lower() for line in lines]
+
+    def _raw_lines(self) -> bytes:
+        assert self._raw is not None, "who has a search has not parsed"
+        return self._raw
+
+    # -- reading -------------------------------------------------------------
+
+    @property
+    def ordinary(self) -> bool:
+        """A search says so of the lines that came; see `Search`."""
+        return self._search is not None and self._search.ordinary
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield lower-case names and trimmed values in order."""
@@ -94,9 +143,7 @@ class Headers:
 
     def any_name_has(self, part: bytes) -> bool:
         """Tell whether some lower-case name contains these bytes."""
-        if self._raw is not None:
-            self._parse()
-        return part in b"\n".join(self._names)
+        return part in b"\n".join(self.names())
 
     def raw_items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield names as they were written, and trimmed values, in order."""
@@ -106,14 +153,10 @@ class Headers:
             yield line[: len(name)], line[len(name) + 1 :].strip(b" \t")
 
     def __len__(self) -> int:
-        if self._raw is not None:
-            self._parse()
-        return len(self._lines)
+        return len(self.names())
 
     def __contains__(self, name: bytes) -> bool:
-        if self._raw is not None:
-            self._parse()
-        return name in self._names
+        return self.get(name) is not None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Headers):
@@ -127,9 +170,14 @@ class Headers:
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of a field, by its lower-case name."""
-        if self._raw is not None:
-            self._parse()
-        if name not in self._names:
+        search = self._search
+        if search is not None and name in search.names and not self._tail:
+            place = self._places.get(name)
+            if place is None or place in self._cuts:
+                return None
+            line = self._raw_lines()[place[0] : place[1] - 2]
+            return line[len(name) + 1 :].strip(b" \t")
+        if name not in self.names():
             return None
         line = self._lines[self._names.index(name)]
         return line[len(name) + 1 :].strip(b" \t")
@@ -138,6 +186,8 @@ class Headers:
         """Return every value of a field, in order, by its lower-case name."""
         return [value for known, value in self if known == name]
 
+    # -- editing -------------------------------------------------------------
+
     def insert_header(self, name: bytes, value: bytes) -> None:
         """Replace a field where it stands, or add it at the end.
 
@@ -145,10 +195,11 @@ class Headers:
             ValueError: as `field_line`.
         """
         line = field_line(name, value)
-        if self._raw is not None:
-            self._parse()
         lower = name.lower()
-        if lower not in self._names:
+        if self._search is not None and self._surely_lacks(lower):
+            self._tail += line + b"\r\n"
+            return
+        if lower not in self.names():
             self._names.append(lower)
             self._lines.append(line)
             return
@@ -165,43 +216,102 @@ class Headers:
             ValueError: as `field_line`.
         """
         line = field_line(name, value)
-        if self._raw is not None:
-            self._parse()
+        if self._search is not None:
+            self._tail += line + b"\r\n"
+            return
+        self.names()
         self._names.append(name.lower())
         self._lines.append(line)
 
+    def append_lines(self, lines: bytes) -> None:
+        """Add lines that `field_line` has made, each ended by CRLF, at the end."""
+        if self._search is not None:
+            self._tail += lines
+            return
+        for line in lines[:-2].split(b"\r\n"):
+            self.names()
+            self._names.append(line[: line.index(b":")].lower())
+            self._lines.append(line)
+
     def remove_header(self, name: bytes) -> bool:
         """Remove every field of a lower-case name; tell whether there was one."""
-        if self._raw is not None:
-            self._parse()
-        if name not in self._names:
+        if self._search is not None and self._surely_lacks(name):
+            return False
+        if name not in self.names():
             return False
         self.remove_all((name,))
         return True
 
     def remove_all(self, names: Collection[bytes]) -> None:
         """Remove every field that bears one of these lower-case names."""
-        if self._raw is not None:
-            self._parse()
         banned = names if isinstance(names, frozenset) else frozenset(names)
-        if banned.isdisjoint(self._names):
+        search = self._search
+        if search is not None and not self._tail:
+            places = self._places
+            found = [places[name] for name in places if name in banned]
+            if not banned <= search.names:
+                for name in sorted(banned - search.names):
+                    found += self._places_of(name)
+            cuts = self._cuts
+            if found:
+                self._cuts = [*cuts, *(one for one in found if one not in cuts)]
+            return
+        if banned.isdisjoint(self.names()):
             return  # the usual case, at the speed of C
         kept = [i for i, name in enumerate(self._names) if name not in banned]
         self._names = [self._names[i] for i in kept]
         self._lines = [self._lines[i] for i in kept]
 
+    def _places_of(self, name: bytes) -> Iterator[Place]:
+        """Find the lines of a name that was not looked for."""
+        lines = b"\n" + self._raw_lines().lower()
+        begin = b"\n%b:" % name
+        at = lines.find(begin)
+        while at >= 0:
+            end = lines.index(b"\n", at + 1)
+            yield at, end
+            at = lines.find(begin, end)
+
+    def _surely_lacks(self, name: bytes) -> bool:
+        """Tell whether no line of lines that were searched begins so; False: maybe."""
+        assert self._search is not None, "asked where there is a search"
+        if name in self._search.names and name not in self._places and not self._tail:
+            return True
+        lines = b"\n" + self._raw_lines() + self._tail
+        return b"\n%b:" % name not in lines.lower()
+
     def copy(self) -> Headers:
         """Return fields that can be edited without touching these."""
+        raw = self._raw
+        if raw is not None:
+            twin = Headers(raw, self._search, self._places)
+            twin._cuts = self._cuts
+            twin._tail = self._tail
+            return twin
         twin = Headers()
-        twin._raw = self._raw
+        twin._raw = None
         twin._names = list(self._names)
         twin._lines = list(self._lines)
         return twin
 
     def wire(self) -> bytes:
         """Return the field lines, without the empty line that ends a head."""
+        if self._search is not None:
+            return self._spliced()
         if self._raw is not None:
             self._parse()
         if not self._lines:
             return b""
         return b"\r\n".join(self._lines) + b"\r\n"
+
+    def _spliced(self) -> bytes:
+        """Join what stands between the cuts, and the tail."""
+        raw = self._raw_lines()
+        if not self._cuts:
+            return raw + self._tail
+        pieces, at = [], 0
+        for start, end in sorted(self._cuts):
+            pieces.append(raw[at:start])
+            at = end
+        pieces += (raw[at:], self._tail)
+        return b"".join(pieces)

@@ -9,6 +9,7 @@ writes them for its own.
 
 from __future__ import annotations
 
+from dataclasses import field
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -109,6 +110,9 @@ class Body:
 
     stream: int
     data: bytes
+    chunks: bytes = field(default=b"", compare=False, repr=False)
+    """The same as it came, if that was whole chunks in the form that we write; who
+    sends in chunks may take it as it is."""
 
 
 @value

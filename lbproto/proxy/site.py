@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lbproto.config import Service
 from lbproto.framing.codec import ClientCodec, CodecLimits, ServerCodec
-from lbproto.framing.h11codec import H11ClientCodec, H11ServerCodec
+from lbproto.framing.codecs import Framing
 from lbproto.machine.env import Env
 from lbproto.selection.balancer import Balancer
 
@@ -14,7 +14,14 @@ __all__ = ["Site"]
 class Site:
     """A service at work: its rules, its limits, how many clients it has."""
 
-    __slots__ = ("_limits", "balancer", "connections", "env", "max_retries", "service")
+    __slots__ = (
+        "_framing",
+        "balancer",
+        "connections",
+        "env",
+        "max_retries",
+        "service",
+    )
 
     def __init__(
         self, service: Service, balancer: Balancer, env: Env, max_retries: int
@@ -25,7 +32,7 @@ class Site:
         self.env = env
         self.max_retries = max_retries
         self.connections = 0
-        self._limits = CodecLimits(
+        codec_limits = CodecLimits(
             request_line=limits.request_line,
             header_size=limits.header_size,
             header_count=limits.header_count,
@@ -34,14 +41,15 @@ class Site:
             trailer_size=limits.trailer_size,
             response_header_size=limits.response_header_size,
         )
+        self._framing = Framing(service.framing, codec_limits)
 
     def server_codec(self) -> ServerCodec:
         """Make the codec for a client connection."""
-        return H11ServerCodec(self._limits)
+        return self._framing.server()
 
     def client_codec(self) -> ClientCodec:
         """Make the codec for one exchange with a backend."""
-        return H11ClientCodec(self._limits)
+        return self._framing.client()
 
     @property
     def has_room(self) -> bool:

@@ -30,13 +30,14 @@ WAYS: dict[str, vectors.Cut] = {
 }
 
 
+@pytest.mark.parametrize("framing", ["native", "h11"])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", RUN)
-def test_vector(name: str, way: str) -> None:
+def test_vector(name: str, way: str, framing: vectors.Framing) -> None:
     vector = ALL[name]
     # A vector that prescribes its own cut means it.
     fixed = {"1": "bytewise", "none": "whole"}.get(vector.get("split", ""), way)
-    assert vectors.run(vector, WAYS[fixed]) == []
+    assert vectors.run(vector, WAYS[fixed], framing) == []
 
 
 def test_only_vectors_that_need_later_features_are_left_out() -> None:
@@ -55,4 +56,5 @@ def test_upgrade_that_is_declined_is_followed_by_an_ordinary_request() -> None:
         "requests_out": 2,
     }
     for cut in WAYS.values():
-        assert vectors.run(vector, cut) == []
+        assert vectors.run(vector, cut, "native") == []
+        assert vectors.run(vector, cut, "h11") == []

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h11
 
@@ -25,6 +25,7 @@ from lbproto.testing.sim import Endpoint, Sim, SimBackend
 
 Vector = dict[str, Any]
 Cut = Callable[[bytes], Sequence[bytes]]
+Framing = Literal["native", "h11"]
 
 DATA = Path(__file__).parent / "data" / "vectors.jsonl"
 ADDRESS = "10.0.0.1:80"
@@ -60,8 +61,9 @@ def octets(vector: Vector, what: str) -> bytes:
     return text.encode("latin-1")
 
 
-def config(overrides: dict[str, Any]) -> Config:
+def config(overrides: dict[str, Any], framing: Framing = "native") -> Config:
     limits, timeouts, service = {}, {}, {}
+    service["framing"] = framing
     for key, value in overrides.items():
         if key in LIMITS:
             limits[LIMITS[key]] = value
@@ -143,11 +145,12 @@ class Run:
 
     vector: Vector
     cut: Cut
+    framing: Framing = "native"
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         overrides = dict(self.vector.get("config", {}))
-        self.sim = Sim(config(overrides))
+        self.sim = Sim(config(overrides, self.framing))
         self.origin = Origin(self.vector)
         stepped = "steps" in self.vector
         self.backend: SimBackend = self.sim.backend(
@@ -320,9 +323,9 @@ def statuses_of(vector: Vector) -> list[int]:
     return status if isinstance(status, list) else [status]
 
 
-def run(vector: Vector, cut: Cut) -> list[str]:
+def run(vector: Vector, cut: Cut, framing: Framing = "native") -> list[str]:
     """Play one vector in one segmentation; return what went wrong."""
-    one = Run(vector, cut)
+    one = Run(vector, cut, framing)
     if "steps" in vector:
         one.steps()
     else:

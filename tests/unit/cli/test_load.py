@@ -141,7 +141,7 @@ upstreams:
     )
     assert web.trusted_proxies == (ip_network("127.0.0.0/8"), ip_network("::1"))
     assert web.trust_unix is True
-    assert (web.via, web.underscores) == (None, "pass")
+    assert (web.framing, web.via, web.underscores) == ("h11", None, "pass")
     assert (web.upgrades, web.proxy_status) == ((b"websocket", b"*"), False)
     assert web.limits == Limits(
         header_size=1024**2, body_size=10_000, interim_responses=0

@@ -57,10 +57,6 @@ LATER = [
     ),
     ("metrics: {listen: x}", "1:1: metrics: not supported yet"),
     ("access_log: {path: /x}", "1:1: access_log: not supported yet"),
-    (
-        service("framing: native"),
-        '4:12: services[0].framing: "native" is not supported yet, expected h11',
-    ),
     (service("routes:", "- match: {}"), "4:3: services[0].routes: not supported yet"),
     (
         upstream("policy: p2c"),
@@ -224,7 +220,7 @@ SEEN_AND_EXPECTED = [
     ),
     (
         service("framing: h12"),
-        '4:12: services[0].framing: got "h12", expected h11, did you mean h11?',
+        '4:12: services[0].framing: got "h12", expected one of native, h11',
     ),
     (
         service("upgrades: [H2C]"),

@@ -1,4 +1,4 @@
-"""Both codecs: events from bytes, bytes from messages."""
+"""Every codec: events from bytes, bytes from messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbproto.framing.codec import ClientCodec, CodecLimits, ServerCodec
-from lbproto.framing.h11codec import H11ClientCodec, H11ServerCodec
+from lbproto.framing.codecs import Framing
 from lbproto.framing.headers import Headers
 from lbproto.framing.messages import (
     NO_BODY,
@@ -41,8 +41,23 @@ WS = (
 )
 
 
+KIND = "native"
+
+
+@pytest.fixture(params=["native", "h11"], autouse=True, scope="module")
+def kind(request):
+    """Run every test with every codec."""
+    global KIND
+    KIND = request.param
+    return KIND
+
+
 def server(limits=LIMITS):
-    return H11ServerCodec(limits)
+    return Framing(KIND, limits).server()
+
+
+def fresh_client(limits=LIMITS):
+    return Framing(KIND, limits).client()
 
 
 TWO = length(2)
@@ -501,7 +516,7 @@ def test_what_a_refused_upgrade_left_is_dropped_on_close():
 
 
 def client(method=b"GET", limits=LIMITS):
-    codec = H11ClientCodec(limits)
+    codec = fresh_client(limits)
     codec.send(ask(method))
     codec.send(End(1))
     codec.take_output()
@@ -509,7 +524,7 @@ def client(method=b"GET", limits=LIMITS):
 
 
 def test_a_request_is_written_as_it_is():
-    codec = H11ClientCodec(LIMITS)
+    codec = fresh_client()
     fields = H + b"b: 2\r\nConnection: x\r\nContent-Length: 007\r\nExpect: 100-continue"
     codec.send(ask(b"PUT", length(7), fields + b"\r\nA: 1\r\n"))
     codec.send(Body(1, b"content"))
@@ -522,7 +537,7 @@ def test_a_request_is_written_as_it_is():
 
 
 def test_a_stream_is_written_in_chunks():
-    codec = H11ClientCodec(LIMITS)
+    codec = fresh_client()
     codec.send(ask(b"PUT", STREAM, H + b"Content-Length: 7\r\n"))
     codec.send(Body(1, b"content"))
     codec.send(End(1))
@@ -533,7 +548,7 @@ def test_a_stream_is_written_in_chunks():
 
 
 def test_an_upgrade_is_offered_for_this_hop():
-    codec = H11ClientCodec(LIMITS)
+    codec = fresh_client()
     codec.send(ask(fields=H + b"Upgrade: a, b\r\n", upgrade=b"a"))
     assert codec.take_output() == (
         b"GET /p?q HTTP/1.1\r\n" + H + b"Connection: upgrade\r\nUpgrade: a\r\n\r\n"
@@ -623,7 +638,7 @@ def test_interim_responses_come_before_the_final_one():
 
 
 def test_an_early_response_is_delivered_and_not_reusable():
-    codec = H11ClientCodec(LIMITS)
+    codec = fresh_client()
     codec.send(ask(b"POST", length(5)))
     codec.send(Body(1, b"h"))
     wire = b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n"
@@ -635,7 +650,7 @@ def test_an_early_response_is_delivered_and_not_reusable():
 
 
 def test_events_bear_the_stream_of_the_request():
-    codec = H11ClientCodec(LIMITS)
+    codec = fresh_client()
     codec.send(ask(stream=9))
     codec.send(End(9))
     events = codec.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
@@ -646,7 +661,7 @@ def test_events_bear_the_stream_of_the_request():
 def test_after_a_101_bytes_are_the_tunnels(early):
     wire = b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\n" + early
     for pieces in cuts.segmentations(wire):
-        codec = H11ClientCodec(LIMITS)
+        codec = fresh_client()
         codec.send(ask(upgrade=b"a"))
         codec.send(End(1))
         events = [event for data in pieces for event in codec.receive(data)]
@@ -716,7 +731,7 @@ def test_a_response_cut_short(wire, code):
 
 
 def test_bytes_before_any_request_are_no_response():
-    codec = H11ClientCodec(LIMITS)
+    codec = fresh_client()
     events = codec.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     assert merged(events) == [(1, ErrorCode.RESPONSE_INVALID)]
 
@@ -732,7 +747,7 @@ def test_bytes_before_any_request_are_no_response():
     ],
 )
 def test_a_wrong_order_of_a_request_is_our_bug(wrong):
-    codec = H11ClientCodec(LIMITS)
+    codec = fresh_client()
     *fine, last = wrong
     for event in fine:
         codec.send(event)
@@ -740,7 +755,10 @@ def test_a_wrong_order_of_a_request_is_our_bug(wrong):
         codec.send(last)
 
 
-def test_what_h11_alone_refuses_is_an_error_like_any(monkeypatch):
+def test_what_h11_alone_refuses_is_an_error_like_any(monkeypatch, kind):
+    if kind != "h11":
+        return
+
     def refuse(_self):
         raise h11.RemoteProtocolError("no")
 
@@ -846,7 +864,7 @@ def test_requests_mean_to_h11_what_was_meant(fields, parts, streamed):
     content = b"".join(parts)
     body = STREAM if streamed else length(len(content))
     headers = Headers.from_pairs([(b"Host", b"a.example"), *fields])
-    codec = H11ClientCodec(LIMITS)
+    codec = fresh_client()
     codec.send(ask(b"PUT", body, headers.wire()))
     for part in parts:
         codec.send(Body(1, part))

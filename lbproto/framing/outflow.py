@@ -1,0 +1,99 @@
+"""What a codec of our own writes: a head, its content as it is framed, the end.
+
+A message goes out in order and with exactly as much content as its head says; all
+else is our own bug (`LocalProtocolError`). What was written collects, so that it
+leaves in one piece.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from lbproto.framing.messages import Body, BodyHint, BodyKind
+from lbproto.machine.errors import LocalProtocolError
+
+__all__ = ["Outflow"]
+
+# What may come next, where that is no number of bytes; all are below zero.
+NOTHING: Final = -1
+"""Nothing but a head: no message has begun, or one is complete."""
+CHUNKS: Final = -2
+UNTIL_CLOSE: Final = -3
+
+
+class Outflow:
+    """One message after the other on its way out."""
+
+    __slots__ = ("_left", "_pieces")
+
+    def __init__(self) -> None:
+        self._left = NOTHING
+        self._pieces: list[bytes] = []
+
+    @property
+    def at_rest(self) -> bool:
+        """No message is on its way."""
+        return self._left == NOTHING
+
+    def interim(self, head: bytes) -> None:
+        """Write a head that has no content and is not the last of its exchange.
+
+        Raises:
+            LocalProtocolError: another message is not complete.
+        """
+        if self._left != NOTHING:
+            raise LocalProtocolError("a head within a message")
+        self._pieces.append(head)
+
+    def head(self, head: bytes, body: BodyHint, *, chunked: bool) -> None:
+        """Write a head; `chunked`: a `STREAM` is, or else it ends with the connection.
+
+        Raises:
+            LocalProtocolError: another message is not complete.
+        """
+        if self._left != NOTHING:
+            raise LocalProtocolError("a head within a message")
+        if body.kind is BodyKind.STREAM:
+            self._left = CHUNKS if chunked else UNTIL_CLOSE
+        else:
+            self._left = body.length
+        self._pieces.append(head)
+
+    def body(self, event: Body) -> None:
+        """Write content.
+
+        Raises:
+            LocalProtocolError: no message is to have it, or not as much.
+        """
+        left, data = self._left, event.data
+        if left >= len(data):
+            self._left = left - len(data)
+            self._pieces.append(data)
+        elif left == CHUNKS:
+            self._pieces.append(event.chunks or b"%x\r\n%b\r\n" % (len(data), data))
+        elif left == UNTIL_CLOSE:
+            self._pieces.append(data)
+        else:
+            raise LocalProtocolError(f"{len(data)} bytes of content, {left} are left")
+
+    def end(self) -> None:
+        """Write the end.
+
+        Raises:
+            LocalProtocolError: content is missing, or there is no message.
+        """
+        left = self._left
+        if left == CHUNKS:
+            self._pieces.append(b"0\r\n\r\n")
+        elif left > 0 or left == NOTHING:
+            raise LocalProtocolError(f"the end of a message, {left} bytes are missing")
+        self._left = NOTHING
+
+    def take(self) -> bytes:
+        """Return what is to be written now, and forget it."""
+        pieces = self._pieces
+        if len(pieces) == 1:
+            return pieces.pop()
+        data = b"".join(pieces)
+        pieces.clear()
+        return data
