@@ -75,7 +75,16 @@ NOWHERE: Final[Mapping[bytes, Place]] = {}
 class Headers:
     """The fields of one message, in order."""
 
-    __slots__ = ("_cuts", "_lines", "_names", "_places", "_raw", "_search", "_tail")
+    __slots__ = (
+        "_added",
+        "_cuts",
+        "_lines",
+        "_names",
+        "_places",
+        "_raw",
+        "_search",
+        "_tail",
+    )
 
     _names: list[bytes]
     _lines: list[bytes]
@@ -93,8 +102,9 @@ class Headers:
         self._raw: bytes | None = raw  # None: parsed into names and lines
         self._search = search
         self._places = places
-        self._cuts: Sequence[Place] = ()  # left out
+        self._cuts: tuple[Place, ...] = ()  # left out
         self._tail = b""  # lines that were added
+        self._added: tuple[bytes, ...] = ()  # their names
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -171,9 +181,9 @@ class Headers:
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of a field, by its lower-case name."""
         search = self._search
-        if search is not None and name in search.names and not self._tail:
+        if search is not None and name in search.names and name not in self._added:
             place = self._places.get(name)
-            if place is None or place in self._cuts:
+            if place is None:
                 return None
             line = self._raw_lines()[place[0] : place[1] - 2]
             return line[len(name) + 1 :].strip(b" \t")
@@ -181,6 +191,12 @@ class Headers:
             return None
         line = self._lines[self._names.index(name)]
         return line[len(name) + 1 :].strip(b" \t")
+
+    def holds_once(self, name: bytes, value: bytes) -> bool:
+        """Tell whether a field, by its lower-case name, stands here once and so."""
+        if self.get(name) != value:
+            return False
+        return self._search is not None or self._names.count(name) == 1
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Return every value of a field, in order, by its lower-case name."""
@@ -197,7 +213,7 @@ class Headers:
         line = field_line(name, value)
         lower = name.lower()
         if self._search is not None and self._surely_lacks(lower):
-            self._tail += line + b"\r\n"
+            self.append_lines(line + b"\r\n", (lower,))
             return
         if lower not in self.names():
             self._names.append(lower)
@@ -215,23 +231,20 @@ class Headers:
         Raises:
             ValueError: as `field_line`.
         """
-        line = field_line(name, value)
-        if self._search is not None:
-            self._tail += line + b"\r\n"
-            return
-        self.names()
-        self._names.append(name.lower())
-        self._lines.append(line)
+        self.append_lines(field_line(name, value) + b"\r\n", (name.lower(),))
 
-    def append_lines(self, lines: bytes) -> None:
-        """Add lines that `field_line` has made, each ended by CRLF, at the end."""
+    def append_lines(self, lines: bytes, names: tuple[bytes, ...]) -> None:
+        """Add lines at the end that `field_line` has made, each ended by CRLF.
+
+        `names`: their names in order, lower-case.
+        """
         if self._search is not None:
             self._tail += lines
+            self._added += names
             return
-        for line in lines[:-2].split(b"\r\n"):
-            self.names()
-            self._names.append(line[: line.index(b":")].lower())
-            self._lines.append(line)
+        self.names()  # there may be none yet
+        self._names += names
+        self._lines += lines[:-2].split(b"\r\n")
 
     def remove_header(self, name: bytes) -> bool:
         """Remove every field of a lower-case name; tell whether there was one."""
@@ -245,22 +258,25 @@ class Headers:
     def remove_all(self, names: Collection[bytes]) -> None:
         """Remove every field that bears one of these lower-case names."""
         banned = names if isinstance(names, frozenset) else frozenset(names)
-        search = self._search
-        if search is not None and not self._tail:
-            places = self._places
-            found = [places[name] for name in places if name in banned]
-            if not banned <= search.names:
-                for name in sorted(banned - search.names):
-                    found += self._places_of(name)
-            cuts = self._cuts
-            if found:
-                self._cuts = [*cuts, *(one for one in found if one not in cuts)]
+        if self._search is not None and banned.isdisjoint(self._added):
+            self._cut_out(banned, self._search.names)
             return
         if banned.isdisjoint(self.names()):
             return  # the usual case, at the speed of C
         kept = [i for i, name in enumerate(self._names) if name not in banned]
         self._names = [self._names[i] for i in kept]
         self._lines = [self._lines[i] for i in kept]
+
+    def _cut_out(self, banned: frozenset[bytes], looked_for: frozenset[bytes]) -> None:
+        places = self._places
+        if not banned.isdisjoint(places):
+            self._cuts += tuple(places[name] for name in places if name in banned)
+            self._places = {n: place for n, place in places.items() if n not in banned}
+        if not banned <= looked_for:
+            cuts = self._cuts
+            for name in sorted(banned - looked_for):
+                found = self._places_of(name)
+                self._cuts += tuple(one for one in found if one not in cuts)
 
     def _places_of(self, name: bytes) -> Iterator[Place]:
         """Find the lines of a name that was not looked for."""
@@ -273,12 +289,13 @@ class Headers:
             at = lines.find(begin, end)
 
     def _surely_lacks(self, name: bytes) -> bool:
-        """Tell whether no line of lines that were searched begins so; False: maybe."""
+        """Tell whether there is no line of a name; False: there may be one."""
         assert self._search is not None, "asked where there is a search"
-        if name in self._search.names and name not in self._places and not self._tail:
-            return True
-        lines = b"\n" + self._raw_lines() + self._tail
-        return b"\n%b:" % name not in lines.lower()
+        if name in self._added:
+            return False
+        if name in self._search.names:
+            return name not in self._places
+        return next(self._places_of(name), None) is None
 
     def copy(self) -> Headers:
         """Return fields that can be edited without touching these."""
@@ -287,6 +304,7 @@ class Headers:
             twin = Headers(raw, self._search, self._places)
             twin._cuts = self._cuts
             twin._tail = self._tail
+            twin._added = self._added
             return twin
         twin = Headers()
         twin._raw = None
@@ -294,23 +312,42 @@ class Headers:
         twin._lines = list(self._lines)
         return twin
 
-    def wire(self) -> bytes:
-        """Return the field lines, without the empty line that ends a head."""
+    def wire(self, without: frozenset[bytes] = frozenset()) -> bytes:
+        """Return the field lines, without the empty line that ends a head.
+
+        `without`: lower-case names of fields to leave out.
+        """
         if self._search is not None:
+            if without and not self._lacks_all(without):
+                twin = self.copy()
+                twin.remove_all(without)
+                return twin.wire()
             return self._spliced()
-        if self._raw is not None:
-            self._parse()
-        if not self._lines:
-            return b""
-        return b"\r\n".join(self._lines) + b"\r\n"
+        lines = self._lines if self.names() else []
+        if without and not without.isdisjoint(self._names):
+            pairs = zip(self._names, lines, strict=True)
+            lines = [line for name, line in pairs if name not in without]
+        return b"\r\n".join(lines) + b"\r\n" if lines else b""
+
+    def _lacks_all(self, names: frozenset[bytes]) -> bool:
+        """Tell whether a search has looked for all these and none is here."""
+        assert self._search is not None, "asked where there is a search"
+        return (
+            names.isdisjoint(self._places)
+            and names <= self._search.names
+            and names.isdisjoint(self._added)
+        )
 
     def _spliced(self) -> bytes:
         """Join what stands between the cuts, and the tail."""
-        raw = self._raw_lines()
-        if not self._cuts:
+        raw, cuts = self._raw_lines(), self._cuts
+        if not cuts:
             return raw + self._tail
+        if len(cuts) == 1:
+            ((start, end),) = cuts
+            return b"%b%b%b" % (raw[:start], raw[end:], self._tail)
         pieces, at = [], 0
-        for start, end in sorted(self._cuts):
+        for start, end in sorted(cuts):
             pieces.append(raw[at:start])
             at = end
         pieces += (raw[at:], self._tail)

@@ -16,15 +16,18 @@ from lbproto.framing.messages import BodyHint, BodyKind, RequestHead, ResponseHe
 __all__ = ["write_request", "write_response"]
 
 HOP: Final = frozenset({b"connection", b"transfer-encoding", b"upgrade"})
+HOP_AND_LENGTH: Final = HOP | {b"content-length"}
+CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 
 
 def write_request(head: RequestHead) -> bytes:
     """Write a request head in HTTP/1.1."""
-    fields = _framed(head.headers, head.body)
+    lines = _framed(head.headers, head.body)
     if head.body.kind is BodyKind.STREAM:
-        fields.append_header(b"Transfer-Encoding", b"chunked")
-    _write_hop(fields, head.upgrade, close=False)
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, fields.wire())
+        lines += CHUNKED
+    if head.upgrade:
+        lines += _hop(head.upgrade, close=False)
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, lines)
 
 
 def write_response(
@@ -35,35 +38,33 @@ def write_response(
     `body` is how the content is framed, which depends on the request too.
     `chunked`: the content follows in chunks. `close`: the connection ends after it.
     """
-    fields = _framed(head.headers, body)
     if head.status < 200 or head.status == 204:
-        fields.remove_header(b"content-length")  # RFC 9110 8.6
+        lines = head.headers.wire(HOP_AND_LENGTH)  # RFC 9110 8.6
+    else:
+        lines = _framed(head.headers, body)
     if chunked:
-        fields.append_header(b"Transfer-Encoding", b"chunked")
-    _write_hop(fields, head.upgrade, close=close)
+        lines += CHUNKED
+    if close or head.upgrade:
+        lines += _hop(head.upgrade, close=close)
     # The space before an empty reason is not optional (RFC 9112 4).
-    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, fields.wire())
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines)
 
 
-def _framed(headers: Headers, body: BodyHint) -> Headers:
-    """Copy fields, with a canonical Content-Length or none."""
-    fields = headers.copy()
-    fields.remove_all(HOP)
+def _framed(headers: Headers, body: BodyHint) -> bytes:
+    """Write fields with a canonical Content-Length or none, and none of this hop."""
     if body.kind is BodyKind.STREAM:
-        fields.remove_header(b"content-length")
-    elif body.kind is BodyKind.LENGTH:
+        return headers.wire(HOP_AND_LENGTH)
+    if body.kind is BodyKind.LENGTH:
         canonical = b"%d" % body.length
-        if fields.names().count(b"content-length") != 1 or (
-            fields.get(b"content-length") != canonical
-        ):
-            fields.insert_header(b"Content-Length", canonical)
-    return fields
+        if not headers.holds_once(b"content-length", canonical):
+            headers = headers.copy()
+            headers.insert_header(b"Content-Length", canonical)
+    return headers.wire(HOP)
 
 
-def _write_hop(fields: Headers, upgrade: bytes, *, close: bool) -> None:
-    if upgrade:
-        option = b"close, upgrade" if close else b"upgrade"
-        fields.append_header(b"Connection", option)
-        fields.append_header(b"Upgrade", upgrade)
-    elif close:
-        fields.append_header(b"Connection", b"close")
+def _hop(upgrade: bytes, *, close: bool) -> bytes:
+    """Write what is said of this connection alone."""
+    if not upgrade:
+        return b"Connection: close\r\n"
+    option = b"close, upgrade" if close else b"upgrade"
+    return b"Connection: %b\r\nUpgrade: %b\r\n" % (option, upgrade)

@@ -20,6 +20,7 @@ __all__ = ["HOP_BY_HOP", "hop_fields"]
 
 HOP_BY_HOP: Final = frozenset(
     {
+        b"close",
         b"connection",
         b"keep-alive",
         b"proxy-authenticate",
@@ -35,8 +36,12 @@ HOP_BY_HOP: Final = frozenset(
 """Lower-case names of fields that go no further, named in Connection or not.
 
 The credentials and challenges of a proxy are ours, not the backend's (RFC 9110
-11.7); Trailer announces fields that we do not pass on.
+11.7); Trailer announces fields that we do not pass on. Close is the name of an option
+and, so that it may never be one of a field, reserved (RFC 9110 16.3.1).
 """
+
+COMMON_OPTIONS: Final = frozenset({b"close", b"keep-alive"})
+"""Both stand in `HOP_BY_HOP`."""
 
 NEVER_NOMINATED: Final = frozenset({b"content-length", b"host"})
 
@@ -44,7 +49,7 @@ NEVER_NOMINATED: Final = frozenset({b"content-length", b"host"})
 def hop_fields(head: RequestHead | ResponseHead) -> frozenset[bytes]:
     """Return the lower-case names of the fields that must not be passed on."""
     names = HOP_BY_HOP
-    if head.nominated:
+    if not head.nominated <= COMMON_OPTIONS:
         names |= head.nominated - NEVER_NOMINATED
     if head.body.kind is BodyKind.STREAM:
         # Transfer-Encoding overrides a length (RFC 9112 6.3); one that came

@@ -12,13 +12,14 @@ backend starts from the same facts.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from lbproto.config import Service
 from lbproto.framing.headers import Headers, field_line
 from lbproto.framing.messages import RequestHead, ResponseHead, Version
 from lbproto.machine.events import PeerInfo
-from lbproto.rewriting.forwarded import is_trusted, set_forwarding
+from lbproto.rewriting.forwarded import add_forwarding, is_trusted, set_forwarding
 from lbproto.rewriting.hop_by_hop import hop_fields
 from lbproto.rewriting.rules import apply_rules
 
@@ -31,6 +32,10 @@ __all__ = [
     "upstream_request",
 ]
 
+NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+
+VIA: Final = (b"via",)
+
 RECEIVED_BY: Final = re.compile(rb"(?:\A|,)[ \t]*+[^ \t,]++[ \t]++([^ \t,]++)")
 """The second word of each member of Via (RFC 9110 7.6.3)."""
 
@@ -42,7 +47,7 @@ MOST_FORWARDS: Final = 999_999_999
 
 def has_underscore(head: RequestHead) -> bool:
     """Tell whether a field name holds `_`, which CGI takes for `-`."""
-    return head.headers.any_name_has(b"_")
+    return not head.headers.ordinary and head.headers.any_name_has(b"_")
 
 
 def loops(head: RequestHead, via: bytes | None) -> bool:
@@ -77,30 +82,42 @@ def upstream_request(
     """Make the request head that goes to a backend."""
     headers = head.headers.copy()
     headers.remove_all(hop_fields(head))
-    if service.underscores == "drop":
+    if service.underscores == "drop" and not headers.ordinary:
         _drop_underscores(headers)
     if not head.expects_continue or head.version is Version.HTTP10:
         # A 1.0 client knows no 100 (RFC 9110 10.1.1).
         headers.remove_header(b"expect")
-    headers = _with_host(headers, head.authority or _own_authority(peer))
-    trusted = is_trusted(peer, service)
-    set_forwarding(headers, head.authority, peer, trusted=trusted)
+    authority = head.authority or _own_authority(peer)
+    headers = _with_host(headers, authority)
+    if headers.ordinary:
+        add_forwarding(headers, head.authority, peer)
+    else:
+        trusted = is_trusted(peer, service)
+        set_forwarding(headers, head.authority, peer, trusted=trusted)
     if service.via is not None:
-        headers.append_header(b"Via", head.version.value + b" " + service.via)
+        line = _via_line(head.version is Version.HTTP10, service.via)
+        headers.append_lines(line, VIA)
     if head.method == b"OPTIONS":
         _count_forward(headers)
-    apply_rules(headers, service.request_headers, head, peer)
+    rules = service.request_headers
+    if rules.remove or rules.set or rules.add:
+        apply_rules(headers, rules, head, peer)
+        authority = headers.get(b"host") or b""
+    upgrade = head.upgrade
+    if upgrade and not _may_upgrade(head, service.upgrades):
+        upgrade = b""
     return RequestHead(
-        stream=head.stream,
-        method=head.method,
-        target=head.target,
-        authority=headers.get(b"host") or b"",
-        scheme=head.scheme,
-        headers=headers,
-        body=head.body,
-        version=head.version,
-        upgrade=head.upgrade if _may_upgrade(head, service.upgrades) else b"",
-        expects_continue=head.expects_continue and b"expect" in headers,
+        head.stream,
+        head.method,
+        head.target,
+        authority,
+        head.scheme,
+        headers,
+        head.body,
+        head.version,
+        NO_OPTIONS,
+        upgrade,
+        head.expects_continue and b"expect" in headers,
     )
 
 
@@ -126,14 +143,22 @@ def downstream_response(
             headers.append_header(b"Date", date)
         apply_rules(headers, service.response_headers, request, peer)
     return ResponseHead(
-        stream=request.stream,
-        status=head.status,
-        reason=head.reason,
-        headers=headers,
-        body=head.body,
-        version=head.version,
-        upgrade=head.upgrade if head.status in (101, 426) else b"",
+        request.stream,
+        head.status,
+        head.reason,
+        headers,
+        head.body,
+        head.version,
+        NO_OPTIONS,
+        head.upgrade if head.status in (101, 426) else b"",
     )
+
+
+@lru_cache(maxsize=64)
+def _via_line(old: bool, pseudonym: bytes) -> bytes:
+    """Write what says that we received a request of 1.0, or else of 1.1."""
+    version = Version.HTTP10 if old else Version.HTTP11
+    return field_line(b"Via", version.value + b" " + pseudonym) + b"\r\n"
 
 
 def _drop_underscores(headers: Headers) -> None:
