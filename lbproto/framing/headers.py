@@ -84,6 +84,7 @@ class Headers:
         "_raw",
         "_search",
         "_tail",
+        "ordinary",
     )
 
     _names: list[bytes]
@@ -101,6 +102,8 @@ class Headers:
         """
         self._raw: bytes | None = raw  # None: parsed into names and lines
         self._search = search
+        self.ordinary = search is not None and search.ordinary
+        """A search says so of the lines that came; see `Search`."""
         self._places = places
         self._cuts: tuple[Place, ...] = ()  # left out
         self._tail = b""  # lines that were added
@@ -132,11 +135,6 @@ class Headers:
         return self._raw
 
     # -- reading -------------------------------------------------------------
-
-    @property
-    def ordinary(self) -> bool:
-        """A search says so of the lines that came; see `Search`."""
-        return self._search is not None and self._search.ordinary
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield lower-case names and trimmed values in order."""
@@ -181,8 +179,13 @@ class Headers:
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of a field, by its lower-case name."""
         search = self._search
-        if search is not None and name in search.names and name not in self._added:
-            place = self._places.get(name)
+        if search is not None and name not in self._added:
+            if name in search.names:
+                place = self._places.get(name)
+            else:
+                cuts = self._cuts
+                found = (one for one in self._places_of(name) if one not in cuts)
+                place = next(found, None)
             if place is None:
                 return None
             line = self._raw_lines()[place[0] : place[1] - 2]
@@ -194,6 +197,8 @@ class Headers:
 
     def holds_once(self, name: bytes, value: bytes) -> bool:
         """Tell whether a field, by its lower-case name, stands here once and so."""
+        if self._search is not None and name not in self._search.names:
+            self._parse()
         if self.get(name) != value:
             return False
         return self._search is not None or self._names.count(name) == 1
@@ -307,6 +312,7 @@ class Headers:
             twin._added = self._added
             return twin
         twin = Headers()
+        twin.ordinary = self.ordinary
         twin._raw = None
         twin._names = list(self._names)
         twin._lines = list(self._lines)

@@ -34,8 +34,9 @@ __all__ = ["UsualRequests", "UsualResponses"]
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 NO_UNDERSCORE: Final = TOKEN.replace(b"_", b"")
 TEXT: Final = rb"[\x20-\x7e\x80-\xff]*+"
-# One space before it or none, none behind it, no tab: canonical as `Headers` wants.
-PLAIN: Final = rb": ?+(?! )" + TEXT + rb"(?<! )\r\n"
+# With one space before it or none: no white space that `Headers` makes canonical.
+TRIMMED: Final = rb"(?! )" + TEXT + rb"(?<! )"
+PLAIN: Final = rb": ?+%b\r\n" % TRIMMED
 # No IPv6 and no port over 59999: what needs no second look (RFC 9110 7.2).
 HOST: Final = rb"[0-9A-Za-z._-]++(?::[1-5]?[0-9]{1,4}+)?+"
 # Canonical, and below the largest that is read.
@@ -130,11 +131,11 @@ RESPONSE: Final = rb"HTTP/1\.1 ([2-5][0-9][0-9]) (%b)" % TEXT
 RESPONSE_FIELDS: Final = _fields(
     3,
     [
-        (b"date", TEXT),
+        (b"date", TRIMMED),
         (b"content-length", LENGTH),
         (b"connection", OPTION),
         (b"transfer-encoding", CHUNKED),
-        (b"keep-alive", TEXT),
+        (b"keep-alive", TRIMMED),
     ],
     b"close: proxy- te: trailer: upgrade:",
     TOKEN,

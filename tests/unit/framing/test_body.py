@@ -166,3 +166,48 @@ def test_a_line_in_pieces_is_searched_once():
         assert decoder.receive(Counted(byte)).error is None
     assert Counted.searched == len(line)
     assert decoder.buffered == len(line)
+
+
+@pytest.mark.parametrize(
+    ("wire", "content", "chunks"),
+    [
+        (b"5\r\nhello\r\n", b"hello", b"5\r\nhello\r\n"),
+        (b"1\r\nh\r\nA\r\n0123456789\r\n", b"h0123456789", ...),
+        (b"1\r\nh\r\n0\r\n\r\nGET", b"h", b"1\r\nh\r\n"),
+        (b"1\r\nh\r\n2", b"h", b"1\r\nh\r\n"),
+        (b"1\r\nh\r\n2\r\ne", b"he", b""),
+        (b"1\r\nh\r\n1;a\r\ne\r\n", b"he", b""),
+        (b"1\r\nh\r\n01\r\ne\r\n", b"he", b""),
+        (b"1\r\nh\r\n2\r\neXXX", b"heX", b""),
+        (b"0\r\n\r\n", b"", b""),
+    ],
+)
+def test_whole_canonical_chunks_are_given_as_they_came(wire, content, chunks):
+    piece = ChunkedDecoder(LIMITS).receive(wire)
+    assert piece.content == content
+    assert piece.chunks == (wire if chunks is ... else chunks)
+
+
+def test_whole_chunks_count_towards_the_limit():
+    decoder = ChunkedDecoder(LIMITS)
+    chunk = b"190\r\n" + b"x" * 400 + b"\r\n"
+    piece = decoder.receive(chunk * 2)
+    assert (piece.error, piece.chunks) == (None, chunk * 2)
+    piece = decoder.receive(chunk)
+    assert piece.error is not None
+    assert piece.error.code is ErrorCode.CONTENT_TOO_LARGE
+    assert piece.content == piece.chunks == b""
+
+
+@given(
+    st.lists(st.binary(max_size=20), max_size=6),
+    st.lists(st.integers(0, 90), max_size=4),
+)
+def test_chunks_that_are_given_hold_the_content(parts, places):
+    wire = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts if part)
+    decoder = ChunkedDecoder(LIMITS)
+    for data in cuts.at(wire + b"0\r\n\r\n", places):
+        piece = decoder.receive(data)
+        if piece.chunks:
+            again = ChunkedDecoder(LIMITS).receive(piece.chunks)
+            assert (again.content, again.error) == (piece.content, None)

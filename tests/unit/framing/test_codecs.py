@@ -602,9 +602,9 @@ def test_surplus_spoils_the_connection(method, wire, content, reusable):
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 def test_content_until_close(version):
     codec = client()
-    events = codec.receive(b"HTTP/" + version + b" 200 OK\r\n\r\nO")
-    assert events[0].body == STREAM
-    assert events[1:] == [Body(1, b"O")]
+    (head,) = codec.receive(b"HTTP/" + version + b" 200 OK\r\n\r\n")
+    assert head.body == STREAM
+    assert codec.receive(b"O") == [Body(1, b"O")]
     assert codec.receive(b"K") == [Body(1, b"K")]
     assert codec.receive_eof() == [End(1)]
     assert not codec.reusable
@@ -767,6 +767,19 @@ def test_what_h11_alone_refuses_is_an_error_like_any(monkeypatch, kind):
     assert merged(ours.receive(GET)) == [(1, ErrorCode.SYNTAX)]
     wire = b"HTTP/1.1 200 OK\r\n\r\n"
     assert merged(theirs.receive(wire)) == [(1, ErrorCode.RESPONSE_INVALID)]
+
+
+def test_whole_chunks_pass_as_they_came(kind):
+    wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nO\r\n1\r\nK\r\n"
+    head, body = client().receive(wire)
+    codec = server()
+    codec.receive(GET)
+    codec.send(head)
+    codec.take_output()
+    codec.send(body)
+    codec.send(End(1))
+    whole = {"native": b"1\r\nO\r\n1\r\nK\r\n", "h11": b"2\r\nOK\r\n"}[kind]
+    assert codec.take_output() == whole + b"0\r\n\r\n"
 
 
 def test_both_keep_their_protocols():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproto.framing.headers import Headers, field_line
+from lbproto.framing.headers import Headers, Search, field_line
 
 RAW = b"Host: a\r\nX-A:1\r\nx-a: 2 \r\nSet-Cookie:\t b=c\t\r\nEmpty:\r\n"
 
@@ -164,3 +164,90 @@ def test_names_are_lower_case_and_in_order():
     assert list(headers.names()) == [b"b", b"a", b"b"]
     headers.append_header(b"C", b"4")
     assert list(headers.names()) == [b"b", b"a", b"b", b"c"]
+
+
+# -- fields that were searched already ----------------------------------------
+
+LOOKED_FOR = frozenset({b"host", b"date", b"via", b"te"})
+LINES = [
+    b"Host: a.example\r\n",
+    b"X-A: 1\r\n",
+    b"DATE: now\r\n",
+    b"x-a:2\r\n",
+    b"TE: trailers\r\n",
+    b"Empty:\r\n",
+    b"Cookie: date: x\r\n",
+]
+
+
+def searched(lines):
+    raw, places = b"", {}
+    for line in lines:
+        name = line.partition(b":")[0].lower()
+        if name in LOOKED_FOR:
+            places[name] = len(raw), len(raw) + len(line)
+        raw += line
+    return Headers(raw, Search(LOOKED_FOR, ordinary=True), places)
+
+
+some_names = st.sampled_from([b"host", b"date", b"via", b"te", b"x-a", b"empty", b"b"])
+some_values = st.sampled_from([b"", b"v", b"a b"])
+banned = st.frozensets(some_names, max_size=4)
+edits = st.one_of(
+    st.tuples(st.just("insert_header"), some_names, some_values),
+    st.tuples(st.just("append_header"), some_names.map(bytes.upper), some_values),
+    st.tuples(st.just("remove_header"), some_names),
+    st.tuples(st.just("remove_all"), banned),
+    st.tuples(st.just("remove_all"), banned.map(tuple)),
+    st.tuples(st.just("append_lines"), st.just(b"Via: x\r\n"), st.just((b"via",))),
+    st.tuples(st.just("get"), some_names),
+    st.tuples(st.just("get_all"), some_names),
+    st.tuples(st.just("holds_once"), some_names, some_values),
+    st.tuples(st.just("__contains__"), some_names),
+    st.tuples(st.just("wire")),
+    st.tuples(st.just("wire"), banned),
+    st.tuples(st.just("copy")),
+    st.tuples(st.just("__len__")),
+    st.tuples(st.just("any_name_has"), some_names),
+)
+
+
+@given(st.permutations(LINES), st.integers(0, len(LINES)), st.lists(edits, max_size=8))
+def test_fields_that_were_searched_behave_like_any(lines, count, script):
+    ours, plain = searched(lines[:count]), Headers(b"".join(lines[:count]))
+    for verb, *arguments in script:
+        found = getattr(ours, verb)(*arguments)
+        expected = getattr(plain, verb)(*arguments)
+        if verb == "wire":
+            # An empty value that was added keeps its space until it is parsed.
+            found, expected = (x.replace(b": \r", b":\r") for x in (found, expected))
+        if verb == "copy":
+            ours, plain = found, expected
+        else:
+            assert found == expected
+        assert list(ours.copy()) == list(plain.copy())
+
+
+def test_a_copy_is_edited_alone():
+    first = searched(LINES)
+    first.remove_all((b"te", b"x-a"))
+    second = first.copy()
+    second.remove_header(b"host")
+    second.append_header(b"B", b"c")
+    assert first.get(b"host") == b"a.example"
+    assert b"b" not in first
+    assert second.wire() == b"DATE: now\r\nEmpty:\r\nCookie: date: x\r\nB: c\r\n"
+
+
+def test_only_what_was_searched_is_ordinary():
+    assert searched(LINES).ordinary
+    assert not Headers(b"").ordinary
+    assert not Headers(b"", Search(LOOKED_FOR, ordinary=False)).ordinary
+
+
+def test_a_field_that_was_added_is_replaced_where_it_stands():
+    headers = searched(LINES[:2])
+    headers.append_header(b"B", b"1")
+    headers.append_header(b"C", b"2")
+    headers.insert_header(b"b", b"3")
+    assert headers.wire() == b"Host: a.example\r\nX-A: 1\r\nb: 3\r\nC: 2\r\n"

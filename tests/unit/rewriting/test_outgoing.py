@@ -8,6 +8,7 @@ from ipaddress import ip_network
 import pytest
 
 from lbproto.config import HeaderRules, Service
+from lbproto.framing.codec import CodecLimits
 from lbproto.framing.headers import Headers
 from lbproto.framing.messages import (
     NO_BODY,
@@ -18,6 +19,7 @@ from lbproto.framing.messages import (
     Version,
     length,
 )
+from lbproto.framing.usual import UsualRequests, UsualResponses
 from lbproto.machine.events import PeerInfo, TlsInfo
 from lbproto.rewriting.outgoing import (
     answers_itself,
@@ -442,3 +444,62 @@ def test_rules_of_responses_tell_of_the_request():
     assert answered(head, service).headers.wire() == (
         b"Date: then\r\nX-Name: set\r\nX-Seen: http://a.example from 192.0.2.1\r\n"
     )
+
+
+# -- heads that were searched are rewritten without being taken apart ---------
+
+LIMITS = CodecLimits()
+EDITS = HeaderRules(
+    remove=(b"cookie", b"host", b"b"),
+    set=((b"X-A", b"1"), (b"A", b"2"), (b"Via", b"3"), (b"Host", b"h")),
+    add=((b"A", b"4"), (b"X-Forwarded-For", b"5")),
+)
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        SERVICE,
+        BARE,
+        replace(SERVICE, underscores="reject"),
+        replace(SERVICE, request_headers=EDITS),
+        replace(SERVICE, trusted_proxies=(ip_network("0.0.0.0/0"),)),
+    ],
+)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"",
+        b"A: 1\r\nConnection: keep-alive\r\nB: 2\r\na: 3\r\nContent-Length: 5\r\n",
+        b"Transfer-Encoding: chunked\r\nConnection: close\r\nCookie: host: a_b\r\n",
+    ],
+)
+def test_a_searched_request_is_rewritten_as_any(fields, service):
+    wire = b"PUT / HTTP/1.1\r\nA: 0\r\nHost: a.example\r\n" + fields + b"\r\n"
+    head, _ = UsualRequests(LIMITS).read(wire, 1)
+    raw = wire[wire.index(b"\n") + 1 : -2]
+    out = upstream_request(head, PEER, service)
+    assert out == upstream_request(replace(head, headers=Headers(raw)), PEER, service)
+    assert head.headers.wire() == raw
+    assert not has_underscore(head)
+    assert not loops(head, b"lb")
+
+
+@pytest.mark.parametrize("service", [SERVICE, replace(SERVICE, response_headers=EDITS)])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b"",
+        b"Date: x\r\nConnection: close\r\nContent-Length: 5\r\nSet-Cookie: b\r\n",
+        b"Keep-Alive: x\r\nA: 1\r\nTransfer-Encoding: chunked\r\nB: _\r\nb: 2\r\n",
+    ],
+)
+def test_a_searched_response_is_rewritten_as_any(fields, service):
+    wire = b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n"
+    head, _ = UsualResponses(LIMITS).read(wire, 1, b"GET")
+    plain = replace(head, headers=Headers(wire[wire.index(b"\n") + 1 : -2]))
+    found = [
+        downstream_response(one, request(), PEER, service, DATE)
+        for one in (head, plain)
+    ]
+    assert found[0] == found[1]
