@@ -121,6 +121,9 @@ class _Expects(Enum):
 
 SIZE_DIGITS: Final = 16
 
+SMALL: Final = 16
+"""Bytes; smaller chunks are counted, and not passed on as they came."""
+
 CANONICAL: Final = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,7}+)\r\n")
 """The first line of a chunk that may pass as it is: no leading 0, no extension."""
 
@@ -134,6 +137,7 @@ class ChunkedDecoder:
         "_left",
         "_limits",
         "_line",
+        "_small",
         "_total",
         "_trailer_fields",
         "_trailer_size",
@@ -144,6 +148,7 @@ class ChunkedDecoder:
         self._expects = _Expects.SIZE
         self._left = 0  # of the current chunk
         self._total = 0
+        self._small = 0  # chunks
         self._extensions = 0
         self._trailer_size = 0
         self._trailer_fields = 0
@@ -202,7 +207,7 @@ class ChunkedDecoder:
             end = begin + size
             if data[end : end + 2] != b"\r\n":
                 break
-            if limit is not None and total + size > limit:
+            if (limit is not None and total + size > limit) or size < SMALL:
                 break
             content.append(data[begin:end])
             total += size
@@ -246,6 +251,12 @@ class ChunkedDecoder:
         return at
 
     def _begin_chunk(self, size: int) -> None:
+        if 0 < size < SMALL:
+            self._small += 1
+            most = self._limits.small_chunks
+            if most is not None and self._small > most:
+                detail = f"more than {most} chunks of less than {SMALL} bytes"
+                raise RemoteProtocolError(ErrorCode.SYNTAX, detail)
         self._total += size
         limit = self._limits.body_size
         if limit is not None and self._total > limit:

@@ -33,6 +33,8 @@ class CodecLimits:
     header_count: int = 100
     body_size: int | None = None
     chunk_extensions: int = 4 * 1024
+    small_chunks: int | None = 1000
+    """How many chunks of a request may be small: each costs as much as a large one."""
     trailer_size: int = 8 * 1024
     response_header_size: int = 64 * 1024
 

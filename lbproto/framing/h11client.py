@@ -189,8 +189,10 @@ class H11ClientCodec:
         until_close = head.body.kind is BodyKind.STREAM and not gated.chunked
         decoder: Decoder = LengthDecoder(head.body.length)
         if gated.chunked:
-            # `body_size` is for requests; a response may be of any size.
-            decoder = ChunkedDecoder(replace(self._limits, body_size=None))
+            # These are for requests; a response may be of any size and shape.
+            decoder = ChunkedDecoder(
+                replace(self._limits, body_size=None, small_chunks=None)
+            )
         elif until_close:
             decoder = UntilCloseDecoder()
         self._framer.head(gated.wire, decoder)

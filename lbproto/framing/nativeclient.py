@@ -7,8 +7,6 @@ is good for another one only if every byte of it made sense (RFC 9112 9.3).
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from lbproto.framing.body import ChunkedDecoder
 from lbproto.framing.head import ResponseReader
 from lbproto.framing.messages import (
@@ -196,9 +194,7 @@ class NativeClientCodec:
         self._left = body.length
         if body.kind is BodyKind.STREAM:
             if chunked:
-                # `body_size` is for requests; a response may be of any size.
-                limits = replace(self._usual.limits, body_size=None)
-                self._decoder = ChunkedDecoder(limits)
+                self._decoder = ChunkedDecoder(self._usual.content_limits)
             else:
                 self._until_close = True
         # RFC 9112 9.3

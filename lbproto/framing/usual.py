@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from lbproto.framing.codec import CodecLimits
@@ -230,11 +231,13 @@ class UsualRequests:
 class UsualResponses:
     """Reads final response heads that are as nearly all are."""
 
-    __slots__ = ("_match", "limits")
+    __slots__ = ("_match", "content_limits", "limits")
 
     def __init__(self, limits: CodecLimits) -> None:
         self._match = _matcher(RESPONSE + RESPONSE_FIELDS, limits)
         self.limits = limits
+        # Those of content are for requests; a response may be of any size and shape.
+        self.content_limits = replace(limits, body_size=None, small_chunks=None)
 
     def read(
         self, data: bytes, stream: int, method: bytes

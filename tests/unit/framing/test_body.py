@@ -168,17 +168,22 @@ def test_a_line_in_pieces_is_searched_once():
     assert decoder.buffered == len(line)
 
 
+LONG = b"x" * 16
+CHUNK = b"10\r\n" + LONG + b"\r\n"
+
+
 @pytest.mark.parametrize(
     ("wire", "content", "chunks"),
     [
-        (b"5\r\nhello\r\n", b"hello", b"5\r\nhello\r\n"),
-        (b"1\r\nh\r\nA\r\n0123456789\r\n", b"h0123456789", ...),
-        (b"1\r\nh\r\n0\r\n\r\nGET", b"h", b"1\r\nh\r\n"),
-        (b"1\r\nh\r\n2", b"h", b"1\r\nh\r\n"),
-        (b"1\r\nh\r\n2\r\ne", b"he", b""),
-        (b"1\r\nh\r\n1;a\r\ne\r\n", b"he", b""),
-        (b"1\r\nh\r\n01\r\ne\r\n", b"he", b""),
-        (b"1\r\nh\r\n2\r\neXXX", b"heX", b""),
+        (CHUNK, LONG, CHUNK),
+        (CHUNK + b"1A\r\n" + b"y" * 26 + b"\r\n", LONG + b"y" * 26, ...),
+        (CHUNK + b"0\r\n\r\nGET", LONG, CHUNK),
+        (CHUNK + b"2", LONG, CHUNK),
+        (CHUNK + b"2\r\ne", LONG + b"e", b""),
+        (CHUNK + b"f\r\n123456789012345\r\n", LONG + b"123456789012345", b""),
+        (CHUNK + b"10;a\r\n" + CHUNK[4:], LONG + LONG, b""),
+        (CHUNK + b"010\r\n" + CHUNK[4:], LONG + LONG, b""),
+        (CHUNK + b"10\r\n" + LONG + b"XXX", LONG + LONG, b""),
         (b"0\r\n\r\n", b"", b""),
     ],
 )
@@ -211,3 +216,17 @@ def test_chunks_that_are_given_hold_the_content(parts, places):
         if piece.chunks:
             again = ChunkedDecoder(LIMITS).receive(piece.chunks)
             assert (again.content, again.error) == (piece.content, None)
+
+
+def test_small_chunks_of_a_request_are_counted():
+    limits = CodecLimits(small_chunks=3)
+    small, large = b"f\r\n" + b"x" * 15 + b"\r\n", CHUNK
+    for pieces in cuts.segmentations((small + large) * 3 + b"0\r\n\r\n"):
+        assert decode(ChunkedDecoder(limits), pieces)[2] is None
+    for pieces in cuts.segmentations((large + small) * 4):
+        content, _, code = decode(ChunkedDecoder(limits), pieces)
+        assert code is ErrorCode.SYNTAX
+        assert len(content) == 3 * (16 + 15) + 16
+    for pieces in cuts.segmentations(small * 4):
+        found = decode(ChunkedDecoder(CodecLimits(small_chunks=None)), pieces)
+        assert found == (b"x" * 60, len(small * 4), "more")

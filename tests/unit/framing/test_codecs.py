@@ -770,7 +770,8 @@ def test_what_h11_alone_refuses_is_an_error_like_any(monkeypatch, kind):
 
 
 def test_whole_chunks_pass_as_they_came(kind):
-    wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nO\r\n1\r\nK\r\n"
+    chunk = b"10\r\n" + b"x" * 16 + b"\r\n"
+    wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk * 2
     head, body = client().receive(wire)
     codec = server()
     codec.receive(GET)
@@ -778,8 +779,16 @@ def test_whole_chunks_pass_as_they_came(kind):
     codec.take_output()
     codec.send(body)
     codec.send(End(1))
-    whole = {"native": b"1\r\nO\r\n1\r\nK\r\n", "h11": b"2\r\nOK\r\n"}[kind]
+    anew = b"20\r\n" + b"x" * 32 + b"\r\n"
+    whole = {"native": chunk * 2, "h11": anew}[kind]
     assert codec.take_output() == whole + b"0\r\n\r\n"
+
+
+def test_a_response_may_come_in_many_small_chunks():
+    wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    codec = client()
+    codec.receive(wire)
+    assert codec.receive(b"1\r\nx\r\n" * 2000) == [Body(1, b"x" * 2000)]
 
 
 def test_both_keep_their_protocols():
