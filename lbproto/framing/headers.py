@@ -46,7 +46,9 @@ class Search:
     names: frozenset[bytes]
     """Lower-case names; each stands in one line at most."""
     ordinary: bool
-    """No name holds `_`, or begins as those do by which proxies tell of a client."""
+    """The head is one of a usual request: no name holds `_`, or begins as those do by
+    which proxies tell of a client, and none of `names` but Host and those of this hop
+    and of framing is there."""
 
 
 def field_line(name: bytes, value: bytes) -> bytes:
@@ -103,7 +105,7 @@ class Headers:
         self._raw: bytes | None = raw  # None: parsed into names and lines
         self._search = search
         self.ordinary = search is not None and search.ordinary
-        """A search says so of the lines that came; see `Search`."""
+        """A search says so, and nothing was added since; see `Search`."""
         self._places = places
         self._cuts: tuple[Place, ...] = ()  # left out
         self._tail = b""  # lines that were added
@@ -243,6 +245,7 @@ class Headers:
 
         `names`: their names in order, lower-case.
         """
+        self.ordinary = False
         if self._search is not None:
             self._tail += lines
             self._added += names
@@ -316,6 +319,20 @@ class Headers:
         twin._raw = None
         twin._names = list(self._names)
         twin._lines = list(self._lines)
+        return twin
+
+    def passed_on(
+        self, without: frozenset[bytes], lines: bytes, names: tuple[bytes, ...]
+    ) -> Headers:
+        """Return a copy without fields of some names, and with lines added.
+
+        `lines` and `names` are as `append_lines` takes them.
+        """
+        twin = self.copy()
+        if self._search is None or not self._lacks_all(without):
+            twin.remove_all(without)
+        if lines:
+            twin.append_lines(lines, names)
         return twin
 
     def wire(self, without: frozenset[bytes] = frozenset()) -> bytes:

@@ -161,9 +161,9 @@ class NativeClientCodec:
             if self._reader is None:
                 found = self._usual.read(data, self._stream, self._method)
                 if found is not None:
-                    head, end = found
+                    head, end, chunked = found
                     events.append(head)
-                    self._begin(head, b"transfer-encoding" in head.headers)
+                    self._begin(head, chunked)
                     self._read_content(data[end:], events)
                     return events
                 self._reader = ResponseReader(
@@ -192,11 +192,10 @@ class NativeClientCodec:
         self._phase = Phase.BODY
         body = head.body
         self._left = body.length
-        if body.kind is BodyKind.STREAM:
-            if chunked:
-                self._decoder = ChunkedDecoder(self._usual.content_limits)
-            else:
-                self._until_close = True
+        if chunked:
+            self._decoder = ChunkedDecoder(self._usual.content_limits)
+        elif body.kind is BodyKind.STREAM:
+            self._until_close = True
         # RFC 9112 9.3
         self._persistent = (
             head.version is not Version.HTTP10

@@ -241,11 +241,10 @@ class UsualResponses:
 
     def read(
         self, data: bytes, stream: int, method: bytes
-    ) -> tuple[ResponseHead, int] | None:
+    ) -> tuple[ResponseHead, int, bool] | None:
         """Return a head that is all there, and where it ends; None: look closer.
 
-        `method` is that of the request. A `STREAM` is chunked if the fields have a
-        Transfer-Encoding, and else ends with the connection.
+        `method` is that of the request. Last comes whether content is chunked.
         """
         found = self._match(data)
         if found is None:
@@ -282,8 +281,9 @@ class UsualResponses:
         if alive_begin >= 0:
             places[b"keep-alive"] = alive_begin - base - 12, alive_end - base + 2
         status = int(data[status_begin:status_end])
-        if status in (204, 304) or method == b"HEAD":
+        if status == 304 or status == 204 or method == b"HEAD":
             body = NO_BODY  # RFC 9112 6.3, whatever the fields say
+            coding_begin = -1
         head = ResponseHead(
             stream,
             status,
@@ -293,4 +293,4 @@ class UsualResponses:
             Version.HTTP11,
             nominated,
         )
-        return head, end
+        return head, end, coding_begin >= 0

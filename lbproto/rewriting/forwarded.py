@@ -17,10 +17,9 @@ from lbproto.config import Service
 from lbproto.framing.headers import Headers, field_line
 from lbproto.machine.events import PeerInfo
 
-__all__ = ["add_forwarding", "is_trusted", "set_forwarding"]
+__all__ = ["is_trusted", "set_forwarding", "told_lines"]
 
 PREFIX: Final = b"x-forwarded-"
-NAMES: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 IDENTITY: Final = frozenset({b"forwarded", b"x-real-ip"})
 
 
@@ -63,23 +62,9 @@ def set_forwarding(
         headers.append_header(b"X-Forwarded-Host", authority)
 
 
-def add_forwarding(headers: Headers, authority: bytes, peer: PeerInfo) -> None:
-    """Add the forwarding fields to those of an ordinary head, which has none.
-
-    There is no account then that would have to be kept, or removed; whether the
-    peer is trusted makes no difference.
-    """
-    lines = _link(peer.address, peer.tls is not None)
-    if authority:
-        lines = b"%bX-Forwarded-Host: %b\r\n" % (lines, authority)
-        headers.append_lines(lines, NAMES)
-    else:
-        headers.append_lines(lines, NAMES[:2])
-
-
 @lru_cache(maxsize=1024)
-def _link(address: str, secure: bool) -> bytes:
-    """Write the lines that are the same for all requests of a connection."""
+def told_lines(address: str, secure: bool) -> bytes:
+    """Write the lines that are the same for all requests of a client's connection."""
     scheme = b"https" if secure else b"http"
     return b"%b\r\n%b\r\n" % (
         field_line(b"X-Forwarded-For", address.encode("ascii")),

@@ -19,7 +19,7 @@ from lbproto.config import Service
 from lbproto.framing.headers import Headers, field_line
 from lbproto.framing.messages import RequestHead, ResponseHead, Version
 from lbproto.machine.events import PeerInfo
-from lbproto.rewriting.forwarded import add_forwarding, is_trusted, set_forwarding
+from lbproto.rewriting.forwarded import is_trusted, set_forwarding, told_lines
 from lbproto.rewriting.hop_by_hop import hop_fields
 from lbproto.rewriting.rules import apply_rules
 
@@ -34,7 +34,10 @@ __all__ = [
 
 NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
+DATE: Final = (b"date",)
 VIA: Final = (b"via",)
+TOLD: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+TOLD_AND_VIA: Final = TOLD + VIA
 
 RECEIVED_BY: Final = re.compile(rb"(?:\A|,)[ \t]*+[^ \t,]++[ \t]++([^ \t,]++)")
 """The second word of each member of Via (RFC 9110 7.6.3)."""
@@ -56,7 +59,7 @@ def loops(head: RequestHead, via: bytes | None) -> bool:
     A comment that reads like a member counts as one: to take a comment for a hop
     costs its sender an error, to take a hop for a comment would let the loop run.
     """
-    if via is None or b"via" not in head.headers:
+    if via is None or head.headers.ordinary or b"via" not in head.headers:
         return False
     ours = via.lower()
     return any(
@@ -80,25 +83,12 @@ def upstream_request(
     head: RequestHead, peer: PeerInfo, service: Service
 ) -> RequestHead:
     """Make the request head that goes to a backend."""
-    headers = head.headers.copy()
-    headers.remove_all(hop_fields(head))
-    if service.underscores == "drop" and not headers.ordinary:
-        _drop_underscores(headers)
-    if not head.expects_continue or head.version is Version.HTTP10:
-        # A 1.0 client knows no 100 (RFC 9110 10.1.1).
-        headers.remove_header(b"expect")
-    authority = head.authority or _own_authority(peer)
-    headers = _with_host(headers, authority)
-    if headers.ordinary:
-        add_forwarding(headers, head.authority, peer)
+    if head.headers.ordinary and head.headers.get(b"host") == head.authority:
+        headers = _ordinary_fields(head, peer, service)
+        authority = head.authority
     else:
-        trusted = is_trusted(peer, service)
-        set_forwarding(headers, head.authority, peer, trusted=trusted)
-    if service.via is not None:
-        line = _via_line(head.version is Version.HTTP10, service.via)
-        headers.append_lines(line, VIA)
-    if head.method == b"OPTIONS":
-        _count_forward(headers)
+        headers = _any_fields(head, peer, service)
+        authority = headers.get(b"host") or b""
     rules = service.request_headers
     if rules.remove or rules.set or rules.add:
         apply_rules(headers, rules, head, peer)
@@ -121,6 +111,38 @@ def upstream_request(
     )
 
 
+def _ordinary_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Headers:
+    """Make the fields of a head that has nothing but what is to be passed on.
+
+    Whether the peer is trusted makes no difference: it gives no account of a client.
+    """
+    lines = told_lines(peer.address, peer.tls is not None)
+    lines += b"X-Forwarded-Host: %b\r\n" % head.authority
+    if service.via is None:
+        return head.headers.passed_on(hop_fields(head), lines, TOLD)
+    lines += _via_line(head.version is Version.HTTP10, service.via)
+    return head.headers.passed_on(hop_fields(head), lines, TOLD_AND_VIA)
+
+
+def _any_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Headers:
+    headers = head.headers.copy()
+    headers.remove_all(hop_fields(head))
+    if service.underscores == "drop":
+        _drop_underscores(headers)
+    if not head.expects_continue or head.version is Version.HTTP10:
+        # A 1.0 client knows no 100 (RFC 9110 10.1.1).
+        headers.remove_header(b"expect")
+    headers = _with_host(headers, head.authority or _own_authority(peer))
+    trusted = is_trusted(peer, service)
+    set_forwarding(headers, head.authority, peer, trusted=trusted)
+    if service.via is not None:
+        line = _via_line(head.version is Version.HTTP10, service.via)
+        headers.append_lines(line, VIA)
+    if head.method == b"OPTIONS":
+        _count_forward(headers)
+    return headers
+
+
 def downstream_response(
     head: ResponseHead,
     request: RequestHead,
@@ -132,15 +154,15 @@ def downstream_response(
 
     `request` is what the client asked, as it came; `date` is an IMF-fixdate.
     """
-    headers = head.headers.copy()
-    headers.remove_all(hop_fields(head))
-    if head.status < 200 or head.status == 204:
+    final = head.status >= 200
+    # RFC 9110 6.6.1: a recipient with a clock says when it came.
+    undated = final and head.headers.get(b"date") is None
+    line = b"Date: %b\r\n" % date if undated else b""
+    headers = head.headers.passed_on(hop_fields(head), line, DATE)
+    if not final or head.status == 204:
         # RFC 9110 8.6: no such response has a length.
         headers.remove_header(b"content-length")
-    if head.status >= 200:
-        if b"date" not in headers:
-            # RFC 9110 6.6.1: a recipient with a clock says when it came.
-            headers.append_header(b"Date", date)
+    if final:
         apply_rules(headers, service.response_headers, request, peer)
     return ResponseHead(
         request.stream,

@@ -9,7 +9,7 @@ import pytest
 from lbproto.config import Service
 from lbproto.framing.headers import Headers
 from lbproto.machine.events import PeerInfo, TlsInfo
-from lbproto.rewriting.forwarded import add_forwarding, is_trusted, set_forwarding
+from lbproto.rewriting.forwarded import is_trusted, set_forwarding, told_lines
 
 TLS = TlsInfo(alpn="http/1.1", sni="a.example", version="TLSv1.3", peer_cert="")
 
@@ -99,10 +99,9 @@ def test_what_a_trusted_peer_leaves_out_is_set():
     )
 
 
-@pytest.mark.parametrize("authority", [b"a", b""])
 @pytest.mark.parametrize("tls", [None, TLS])
-def test_to_an_ordinary_head_the_fields_are_only_added(authority, tls):
-    plain, quick = Headers(b"Host: a\r\n"), Headers(b"Host: a\r\n")
-    set_forwarding(plain, authority, peer(tls=tls), trusted=False)
-    add_forwarding(quick, authority, peer(tls=tls))
-    assert quick.wire() == plain.wire()
+def test_what_is_told_of_a_client_is_the_same_where_nothing_was_said(tls):
+    headers = Headers(b"Host: a\r\n")
+    set_forwarding(headers, b"", peer(tls=tls), trusted=False)
+    told = told_lines("192.0.2.1", tls is not None)
+    assert headers.wire() == b"Host: a\r\n" + told

@@ -496,7 +496,7 @@ def test_a_searched_request_is_rewritten_as_any(fields, service):
 )
 def test_a_searched_response_is_rewritten_as_any(fields, service):
     wire = b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n"
-    head, _ = UsualResponses(LIMITS).read(wire, 1, b"GET")
+    head, *_ = UsualResponses(LIMITS).read(wire, 1, b"GET")
     plain = replace(head, headers=Headers(wire[wire.index(b"\n") + 1 : -2]))
     found = [
         downstream_response(one, request(), PEER, service, DATE)
