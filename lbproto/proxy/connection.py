@@ -21,7 +21,7 @@ import math
 from collections.abc import Mapping
 from typing import Final, assert_never
 
-from lbproto.config import Listen, Timeouts
+from lbproto.config import Listen
 from lbproto.framing.messages import HttpEvent
 from lbproto.machine.effects import (
     Close,
@@ -75,6 +75,7 @@ class ProxyConnection:
         "_reading",
         "_resume",
         "_stream",
+        "_timeouts",
         "blocked",
         "closed",
         "codec",
@@ -100,6 +101,7 @@ class ProxyConnection:
         self.ended = False
         """The client sends no more."""
         self.timers = TimerTable()
+        self._timeouts = site.service.timeouts
         self._entrance: Entrance | None = Entrance(self, listen)
         self._exchange: Exchange | None = None
         self._known = conn
@@ -133,9 +135,20 @@ class ProxyConnection:
         Raises:
             LocalProtocolError: the runtime broke its contract.
         """
+        if not isinstance(event, Data):
+            self._handle_rare(event, now)
+        elif event.conn == self.conn:
+            self._client_data(event.data, now)
+        else:
+            self._of_backend(event, now)
+        while self._resume:
+            self._next_request(now)
+        self._settle()
+        effects, self.out = self.out, []  # an idle connection keeps none
+        return effects
+
+    def _handle_rare(self, event: Event, now: float) -> None:
         match event:
-            case Data(conn, data) if conn == self.conn:
-                self._client_data(data, now)
             case Opened(_, peer, moved):
                 self.peer = peer
                 assert self._entrance is not None, "a connection opens once"
@@ -155,11 +168,6 @@ class ProxyConnection:
                     self._entrance.secured(tls, now)
             case _:
                 self._of_backend(event, now)
-        while self._resume:
-            self._next_request(now)
-        self._settle()
-        effects, self.out = self.out, []  # an idle connection keeps none
-        return effects
 
     def _of_backend(self, event: BackendEvent, now: float) -> None:
         """Hand an event to the exchange that uses its connection now."""
@@ -184,10 +192,6 @@ class ProxyConnection:
                 exchange.on_backend_blocked(isinstance(event, WriteBlocked), now)
             case _ as never:
                 assert_never(never)
-
-    @property
-    def _timeouts(self) -> Timeouts:
-        return self.site.service.timeouts
 
     # -- the client ----------------------------------------------------------
 
@@ -384,10 +388,8 @@ class ProxyConnection:
         if self.closed:
             return
         exchange = self._exchange
-        if self._lingering:
-            wanted = True
-        elif exchange is None:
-            wanted = self.codec.want_read()
+        if exchange is None:
+            wanted = self._lingering or self.codec.want_read()
         else:
             delivery = exchange.delivery
             wanted = delivery.wants_more and (

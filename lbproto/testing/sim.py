@@ -23,6 +23,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 from lbproto.config import Config, Listen
 from lbproto.machine.effects import (
@@ -65,6 +66,7 @@ __all__ = ["Endpoint", "FixedEnv", "Sim", "SimBackend"]
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
 READ_SIZE = 64 * 1024
+NOBODY: Final = nullcontext()
 
 
 class FixedEnv:
@@ -73,7 +75,7 @@ class FixedEnv:
     @property
     def guard(self) -> AbstractContextManager[object]:
         """Nothing runs beside us."""
-        return nullcontext()
+        return NOBODY
 
     def http_date(self, now: float) -> bytes:
         """Return a fixed date."""
