@@ -90,9 +90,9 @@ class Answer:
         for event in events:
             if isinstance(event, Body):
                 exchange.tally.sent += len(event.data)
-                codec.send(Body(exchange.stream, event.data))
+                codec.send(event)  # it bears the stream of the request
             elif isinstance(event, End):
-                codec.send(End(exchange.stream))
+                codec.send(event)
                 exchange.over(Step.ENDED, None, now)
             elif isinstance(event, ResponseHead):
                 self._head(event, attempt, now)

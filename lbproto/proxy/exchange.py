@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Final
 from lbproto.framing.messages import (
     NO_BODY,
     Body,
+    BodyKind,
     End,
     HttpEvent,
     RequestHead,
     Reset,
     ResponseHead,
-    length,
 )
 from lbproto.machine.effects import Access, Effect, Level
 from lbproto.machine.errors import VERDICTS, Blame, ErrorCode
@@ -157,7 +157,7 @@ class Exchange:
             self._begin(event, now)
         elif isinstance(event, Reset):
             self.fail(event.error, event.detail, now)
-        else:
+        elif not self.delivery.held.complete:
             assert not isinstance(event, ResponseHead), "a client sends none"
             self.delivery.content(event, now)
             self.answer.expect_more(now)
@@ -186,8 +186,10 @@ class Exchange:
     def _begin(self, head: RequestHead, now: float) -> None:
         self.go(Step.HEAD)
         self.head = head
-        empty = head.body in (NO_BODY, length(0))
-        self.delivery.held.complete = empty
+        empty = head.body.length == 0 and head.body.kind is not BodyKind.STREAM
+        if empty:
+            # The end goes out with the head; that it comes as an event is no news.
+            self.delivery.held.add(End(self.stream))
         service = self.site.service
         if service.underscores == "reject" and has_underscore(head):
             self.fail(ErrorCode.SYNTAX, "underscore in a field name", now)

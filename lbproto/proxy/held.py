@@ -49,8 +49,11 @@ class HeldContent:
 
         Content that piled up comes as one piece: in chunks it needs one size.
         """
-        unsent = _joined(self._pieces[self._unsent :])
-        self._unsent = len(self._pieces)
+        pieces = self._pieces
+        unsent = pieces[self._unsent :] if self._unsent else pieces.copy()
+        if len(unsent) > 1:
+            unsent = _joined(unsent)
+        self._unsent = len(pieces)
         if self._size > HELD_LIMIT or not self.intact:
             self.forget_sent()
         return unsent
@@ -61,12 +64,12 @@ class HeldContent:
 
     def forget_sent(self) -> None:
         """Drop what was sent; the request cannot be repeated any more."""
+        self.intact = False
+        if self._size:
+            left = self._pieces[self._unsent :]
+            self._size = sum(len(it.data) for it in left if isinstance(it, Body))
         del self._pieces[: self._unsent]
         self._unsent = 0
-        self._size = sum(
-            len(piece.data) for piece in self._pieces if isinstance(piece, Body)
-        )
-        self.intact = False
 
     @property
     def size(self) -> int:
