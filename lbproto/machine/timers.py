@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from enum import IntEnum
+from typing import Final
 
 __all__ = ["Timer", "TimerTable"]
 
@@ -44,13 +45,17 @@ class Timer(IntEnum):
     """The PROXY header, or the TLS handshake, is incomplete."""
 
 
+INFINITY: Final = math.inf
+NONE_ARMED: Final = [INFINITY] * len(Timer)
+
+
 class TimerTable:
     """At most one deadline per `Timer`."""
 
     __slots__ = ("_at",)
 
     def __init__(self) -> None:
-        self._at = [math.inf] * len(Timer)
+        self._at = NONE_ARMED.copy()
 
     def set(self, timer: Timer, at: float) -> None:
         """Arm or move a timer."""
@@ -59,11 +64,11 @@ class TimerTable:
     def clear(self, *timers: Timer) -> None:
         """Disarm timers, armed or not."""
         for timer in timers:
-            self._at[timer] = math.inf
+            self._at[timer] = INFINITY
 
     def clear_all(self) -> None:
         """Disarm every timer."""
-        self._at = [math.inf] * len(Timer)
+        self._at = NONE_ARMED.copy()
 
     def armed(self, timer: Timer) -> bool:
         """Tell whether a timer is armed."""

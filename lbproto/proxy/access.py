@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from lbproto.framing.messages import RequestHead
+from typing import Final
+
+from lbproto.framing.messages import RequestHead, Version
 from lbproto.machine.effects import AccessRecord
 from lbproto.machine.errors import ErrorCode
 from lbproto.machine.events import PeerInfo
 from lbproto.machine.values import ConnId
 
 __all__ = ["Tally"]
+
+
+VERSIONS: Final = {version: version.value.decode("ascii") for version in Version}
 
 
 class Tally:
@@ -34,20 +39,27 @@ class Tally:
         now: float,
     ) -> AccessRecord:
         """Close the tally; without a head the request was never understood."""
+        method = target = authority = version = ""
+        if head is not None:
+            method = head.method.decode("ascii")
+            target = head.target.decode("ascii")
+            authority = head.authority.decode("ascii")
+            version = VERSIONS[head.version]
+        # By position: names would cost as much again as the record.
         return AccessRecord(
-            conn=conn,
-            peer=peer.address,
-            method=head.method.decode("ascii") if head else "",
-            target=head.target.decode("ascii") if head else "",
-            authority=head.authority.decode("ascii") if head else "",
-            version=head.version.value.decode("ascii") if head else "",
-            status=self.status,
-            received=received,
-            sent=self.sent,
-            started=self.started,
-            duration=now - self.started,
-            backend=self.backend,
-            tries=self.tries,
-            reused=self.reused,
-            error=error.name if error else "",
+            conn,
+            peer.address,
+            method,
+            target,
+            authority,
+            version,
+            self.status,
+            received,
+            self.sent,
+            self.started,
+            now - self.started,
+            self.backend,
+            self.tries,
+            self.reused,
+            error.name if error is not None else "",
         )
