@@ -94,8 +94,7 @@ class ProxyConnection:
         self.codec = site.server_codec()
         self.peer = NOBODY
         self.out: list[Effect] = []  # of the event at hand; others add to it
-        self.blocked = False
-        """The client does not read what we send."""
+        self.blocked = False  # the client does not read what we send
         self.closed = False
         """We have closed the connection, or it was lost."""
         self.ended = False
@@ -380,8 +379,8 @@ class ProxyConnection:
 
     def log(self, level: Level, message: str, fields: Mapping[str, object]) -> None:
         """Add a log line that says whose connection this is."""
-        about = {"client": self.peer.address, "service": self.site.service.name}
-        self.out.append(Log(level, message, about | dict(fields)))
+        who = {"client": self.peer.address, "service": self.site.service.name}
+        self.out.append(Log(level, message, {**who, **fields}))
 
     def _settle(self) -> None:
         """Read each side while the other one keeps up."""
