@@ -18,20 +18,21 @@ from lbproto.framing.body import ChunkedDecoder
 from lbproto.framing.grammar import content_length
 from lbproto.framing.head import RequestReader
 from lbproto.framing.messages import (
+    ABSENT,
+    HTTP10,
     NO_BODY,
+    STREAMED,
     Body,
     BodyHint,
-    BodyKind,
     End,
     HttpEvent,
     RequestHead,
     Reset,
     ResponseHead,
-    Version,
     length,
 )
 from lbproto.framing.outflow import Outflow
-from lbproto.framing.phase import Phase
+from lbproto.framing.phase import BODY, DONE, FAILED, HEAD
 from lbproto.framing.usual import UsualRequests
 from lbproto.framing.wire import write_response
 from lbproto.machine.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -69,7 +70,7 @@ class NativeServerCodec:
         self._decoder: ChunkedDecoder | None = None
         self._left = 0  # of content of a known length
         self._head: RequestHead | None = None
-        self._phase = Phase.HEAD
+        self._phase = HEAD
         self._kept = b""  # came behind a complete request
         self._out = Outflow()
         self._answered = False  # the final head is out
@@ -82,20 +83,20 @@ class NativeServerCodec:
     def receive(self, data: bytes) -> list[HttpEvent]:
         """Take bytes from the client."""
         phase = self._phase
-        if phase is Phase.HEAD:
+        if phase is HEAD:
             return self._read_head(data)
-        if phase is Phase.BODY:
+        if phase is BODY:
             events: list[HttpEvent] = []
             self._read_content(data, events)
             return events
-        if phase is Phase.DONE:
+        if phase is DONE:
             self._keep(data)
         return []
 
     def receive_eof(self) -> list[HttpEvent]:
         """Take the client's end of stream; a request cut short is a `Reset`."""
         self._eof = True
-        if self._phase is Phase.BODY or self._begun:
+        if self._phase is BODY or self._begun:
             return [self._fail(ErrorCode.CLIENT_LEFT, "end of stream within a request")]
         self._close_if_last()
         return []
@@ -106,14 +107,14 @@ class NativeServerCodec:
         Raises:
             LocalProtocolError: they are not, or the connection is to end.
         """
-        if self._closing or self._phase is not Phase.DONE:
+        if self._closing or self._phase is not DONE:
             raise LocalProtocolError("no further request on this connection now")
         if not (self._answered and self._out.at_rest):
             raise LocalProtocolError("the response is not complete")
         self._stream += 2
         self._head = self._decoder = None
         self._answered = False
-        self._phase = Phase.HEAD
+        self._phase = HEAD
         if not (self._kept or self._eof):
             return []
         kept, self._kept = self._kept, b""
@@ -164,11 +165,11 @@ class NativeServerCodec:
 
     def want_read(self) -> bool:
         """Tell whether more bytes can be used."""
-        if self._phase is Phase.DONE:
+        if self._phase is DONE:
             # Reading on tells when the client leaves; what it says is dropped if
             # no further request can come.
             return not self._kept
-        return self._phase is not Phase.FAILED
+        return self._phase is not FAILED
 
     @property
     def closing(self) -> bool:
@@ -178,7 +179,7 @@ class NativeServerCodec:
     @property
     def idle(self) -> bool:
         """No byte of a request is there."""
-        return self._phase is Phase.HEAD and not self._begun
+        return self._phase is HEAD and not self._begun
 
     @property
     def buffered(self) -> int:
@@ -219,12 +220,12 @@ class NativeServerCodec:
     def _begin(self, head: RequestHead) -> None:
         body = head.body
         self._left = body.length
-        if body.kind is BodyKind.STREAM:
+        if body.kind is STREAMED:
             self._decoder = ChunkedDecoder(self._usual.limits)
         self._head = head
         self._may_switch = bool(head.upgrade)
-        self._phase = Phase.BODY
-        self._speaks_11 = head.version is not Version.HTTP10
+        self._phase = BODY
+        self._speaks_11 = head.version is not HTTP10
         # A proxy keeps no connection of 1.0 (RFC 9112 9.3).
         if not self._speaks_11 or b"close" in head.nominated:
             self._closing = True
@@ -251,7 +252,7 @@ class NativeServerCodec:
             if left:
                 return
         events.append(End(self._stream))
-        self._phase = Phase.DONE
+        self._phase = DONE
         if data:
             self._keep(data)
         if self._eof:
@@ -270,7 +271,7 @@ class NativeServerCodec:
             self._closing = True
 
     def _fail(self, code: ErrorCode, detail: str) -> Reset:
-        self._phase = Phase.FAILED
+        self._phase = FAILED
         self._closing = True
         self._reader = self._decoder = None
         return Reset(self._stream, code, detail)
@@ -292,7 +293,7 @@ class NativeServerCodec:
     def _send_final(self, head: ResponseHead) -> None:
         body = self._framed(head)
         chunked = False
-        if body.kind is BodyKind.STREAM:
+        if body.kind is STREAMED:
             chunked = self._speaks_11
             if not chunked:
                 # The end of the connection is that of the content.
@@ -320,4 +321,4 @@ class NativeServerCodec:
         if head.status == 204:
             return NO_BODY
         # Without any framing a client would read on until close.
-        return NO_CONTENT if head.body.kind is BodyKind.NONE else head.body
+        return NO_CONTENT if head.body.kind is ABSENT else head.body

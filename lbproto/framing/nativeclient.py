@@ -10,17 +10,17 @@ from __future__ import annotations
 from lbproto.framing.body import ChunkedDecoder
 from lbproto.framing.head import ResponseReader
 from lbproto.framing.messages import (
+    HTTP10,
+    STREAMED,
     Body,
-    BodyKind,
     End,
     HttpEvent,
     RequestHead,
     Reset,
     ResponseHead,
-    Version,
 )
 from lbproto.framing.outflow import Outflow
-from lbproto.framing.phase import Phase
+from lbproto.framing.phase import BODY, DONE, FAILED, HEAD
 from lbproto.framing.usual import UsualResponses
 from lbproto.framing.wire import write_request
 from lbproto.machine.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -57,7 +57,7 @@ class NativeClientCodec:
         self._decoder: ChunkedDecoder | None = None
         self._left = 0  # of content of a known length
         self._until_close = False
-        self._phase = Phase.HEAD
+        self._phase = HEAD
         self._out = Outflow()
         self._kept = b""  # came behind a 101
         self._heard = False
@@ -94,7 +94,7 @@ class NativeClientCodec:
         """Take bytes from the backend."""
         self._heard = True
         phase = self._phase
-        if phase is Phase.HEAD:
+        if phase is HEAD:
             if self._switched:
                 self._kept += data
                 return []
@@ -102,21 +102,21 @@ class NativeClientCodec:
                 return self._read_heads(data)
             detail = "bytes before any request was sent"
             return [self._fail(ErrorCode.RESPONSE_INVALID, detail)]
-        if phase is Phase.BODY:
+        if phase is BODY:
             events: list[HttpEvent] = []
             self._read_content(data, events)
             return events
-        if phase is Phase.DONE:
+        if phase is DONE:
             self._surplus = True  # a response that nobody asked for (RFC 9112 9.2)
         return []
 
     def receive_eof(self) -> list[HttpEvent]:
         """Take the backend's end of stream: an `End`, or a `Reset` if cut short."""
         self._persistent = False
-        if self._switched or self._phase in (Phase.DONE, Phase.FAILED):
+        if self._switched or self._phase in (DONE, FAILED):
             return []
-        if self._phase is Phase.BODY and self._until_close:
-            self._phase = Phase.DONE
+        if self._phase is BODY and self._until_close:
+            self._phase = DONE
             return [End(self._stream)]
         if self._heard:
             detail = "end of stream within a response"
@@ -139,7 +139,7 @@ class NativeClientCodec:
     def reusable(self) -> bool:
         """Both messages are complete, nobody said close, and no byte is left over."""
         return (
-            self._phase is Phase.DONE
+            self._phase is DONE
             and self._request_ended
             and self._persistent
             and not self._surplus
@@ -189,16 +189,16 @@ class NativeClientCodec:
                 return events
 
     def _begin(self, head: ResponseHead, chunked: bool) -> None:
-        self._phase = Phase.BODY
+        self._phase = BODY
         body = head.body
         self._left = body.length
         if chunked:
             self._decoder = ChunkedDecoder(self._usual.content_limits)
-        elif body.kind is BodyKind.STREAM:
+        elif body.kind is STREAMED:
             self._until_close = True
         # RFC 9112 9.3
         self._persistent = (
-            head.version is not Version.HTTP10
+            head.version is not HTTP10
             and b"close" not in head.nominated
             and not self._until_close
         )
@@ -231,10 +231,10 @@ class NativeClientCodec:
                 events.append(Body(self._stream, data))
             return
         events.append(End(self._stream))
-        self._phase = Phase.DONE
+        self._phase = DONE
         self._surplus = bool(data)
 
     def _fail(self, code: ErrorCode, detail: str) -> Reset:
-        self._phase = Phase.FAILED
+        self._phase = FAILED
         self._reader = self._decoder = None
         return Reset(self._stream, code, detail)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lbproto.framing.messages import Body, BodyHint, BodyKind
+from lbproto.framing.messages import STREAMED, Body, BodyHint
 from lbproto.machine.errors import LocalProtocolError
 
 __all__ = ["Outflow"]
@@ -53,7 +53,7 @@ class Outflow:
         """
         if self._left != NOTHING:
             raise LocalProtocolError("a head within a message")
-        if body.kind is BodyKind.STREAM:
+        if body.kind is STREAMED:
             self._left = CHUNKS if chunked else UNTIL_CLOSE
         else:
             self._left = body.length

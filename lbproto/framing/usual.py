@@ -21,13 +21,13 @@ from typing import Final
 from lbproto.framing.codec import CodecLimits
 from lbproto.framing.headers import Headers, Place, Search
 from lbproto.framing.messages import (
+    COUNTED,
+    HTTP11,
     NO_BODY,
     STREAM,
     BodyHint,
     RequestHead,
     ResponseHead,
-    Version,
-    length,
 )
 
 __all__ = ["UsualRequests", "UsualResponses"]
@@ -208,7 +208,7 @@ class UsualRequests:
                 return None
             if limits.body_size is not None and count > limits.body_size:
                 return None
-            body = length(count)
+            body = BodyHint(COUNTED, count)
             places[b"content-length"] = size_begin - base - 16, size_end - base + 2
         elif coding_begin >= 0:
             body = STREAM
@@ -222,7 +222,7 @@ class UsualRequests:
             b"http",
             Headers(data[base : end - 2], REQUEST_SEARCH, places),
             body,
-            Version.HTTP11,
+            HTTP11,
             nominated,
         )
         return head, end
@@ -267,7 +267,7 @@ class UsualResponses:
         if size_begin >= 0:
             if coding_begin >= 0:
                 return None
-            body = length(int(data[size_begin:size_end]))
+            body = BodyHint(COUNTED, int(data[size_begin:size_end]))
             places[b"content-length"] = size_begin - base - 16, size_end - base + 2
         elif coding_begin >= 0:
             place = coding_begin - base - 19, coding_end - base + 2
@@ -290,7 +290,7 @@ class UsualResponses:
             data[reason_begin:start_end],
             Headers(data[base : end - 2], RESPONSE_SEARCH, places),
             body,
-            Version.HTTP11,
+            HTTP11,
             nominated,
         )
         return head, end, coding_begin >= 0

@@ -11,7 +11,13 @@ from __future__ import annotations
 from typing import Final
 
 from lbproto.framing.headers import Headers
-from lbproto.framing.messages import BodyHint, BodyKind, RequestHead, ResponseHead
+from lbproto.framing.messages import (
+    COUNTED,
+    STREAMED,
+    BodyHint,
+    RequestHead,
+    ResponseHead,
+)
 
 __all__ = ["write_request", "write_response"]
 
@@ -23,7 +29,7 @@ CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 def write_request(head: RequestHead) -> bytes:
     """Write a request head in HTTP/1.1."""
     lines = _framed(head.headers, head.body)
-    if head.body.kind is BodyKind.STREAM:
+    if head.body.kind is STREAMED:
         lines += CHUNKED
     if head.upgrade:
         lines += _hop(head.upgrade, close=False)
@@ -52,9 +58,9 @@ def write_response(
 
 def _framed(headers: Headers, body: BodyHint) -> bytes:
     """Write fields with a canonical Content-Length or none, and none of this hop."""
-    if body.kind is BodyKind.STREAM:
+    if body.kind is STREAMED:
         return headers.wire(HOP_AND_LENGTH)
-    if body.kind is BodyKind.LENGTH:
+    if body.kind is COUNTED:
         canonical = b"%d" % body.length
         if not headers.holds_once(b"content-length", canonical):
             headers = headers.copy()

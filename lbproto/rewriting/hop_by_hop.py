@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lbproto.framing.messages import BodyKind, RequestHead, ResponseHead
+from lbproto.framing.messages import STREAMED, RequestHead, ResponseHead
 
 __all__ = ["HOP_BY_HOP", "hop_fields"]
 
@@ -51,7 +51,7 @@ def hop_fields(head: RequestHead | ResponseHead) -> frozenset[bytes]:
     names = HOP_BY_HOP
     if not head.nominated <= COMMON_OPTIONS:
         names |= head.nominated - NEVER_NOMINATED
-    if head.body.kind is BodyKind.STREAM:
+    if head.body.kind is STREAMED:
         # Transfer-Encoding overrides a length (RFC 9112 6.3); one that came
         # beside it must not reach a peer that may think otherwise.
         names |= {b"content-length"}

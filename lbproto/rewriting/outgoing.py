@@ -17,7 +17,7 @@ from typing import Final
 
 from lbproto.config import Service
 from lbproto.framing.headers import Headers, field_line
-from lbproto.framing.messages import RequestHead, ResponseHead, Version
+from lbproto.framing.messages import HTTP10, RequestHead, ResponseHead, Version
 from lbproto.machine.events import PeerInfo
 from lbproto.rewriting.forwarded import is_trusted, set_forwarding, told_lines
 from lbproto.rewriting.hop_by_hop import hop_fields
@@ -120,7 +120,7 @@ def _ordinary_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Hea
     lines += b"X-Forwarded-Host: %b\r\n" % head.authority
     if service.via is None:
         return head.headers.passed_on(hop_fields(head), lines, TOLD)
-    lines += _via_line(head.version is Version.HTTP10, service.via)
+    lines += _via_line(head.version is HTTP10, service.via)
     return head.headers.passed_on(hop_fields(head), lines, TOLD_AND_VIA)
 
 
@@ -129,14 +129,14 @@ def _any_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Headers:
     headers.remove_all(hop_fields(head))
     if service.underscores == "drop":
         _drop_underscores(headers)
-    if not head.expects_continue or head.version is Version.HTTP10:
+    if not head.expects_continue or head.version is HTTP10:
         # A 1.0 client knows no 100 (RFC 9110 10.1.1).
         headers.remove_header(b"expect")
     headers = _with_host(headers, head.authority or _own_authority(peer))
     trusted = is_trusted(peer, service)
     set_forwarding(headers, head.authority, peer, trusted=trusted)
     if service.via is not None:
-        line = _via_line(head.version is Version.HTTP10, service.via)
+        line = _via_line(head.version is HTTP10, service.via)
         headers.append_lines(line, VIA)
     if head.method == b"OPTIONS":
         _count_forward(headers)
@@ -179,7 +179,7 @@ def downstream_response(
 @lru_cache(maxsize=64)
 def _via_line(old: bool, pseudonym: bytes) -> bytes:
     """Write what says that we received a request of 1.0, or else of 1.1."""
-    version = Version.HTTP10 if old else Version.HTTP11
+    version = HTTP10 if old else Version.HTTP11
     return field_line(b"Via", version.value + b" " + pseudonym) + b"\r\n"
 
 
@@ -231,7 +231,7 @@ def _may_upgrade(head: RequestHead, allowed: tuple[bytes, ...]) -> bool:
     All of them, since the backend chooses. Never h2c: a tunnel of requests that
     nobody checks.
     """
-    if head.version is Version.HTTP10:
+    if head.version is HTTP10:
         return False  # RFC 9110 7.8: a 1.0 client's Upgrade is ignored.
     offered = [name.partition(b"/")[0] for name in protocols(head.upgrade)]
     names = {name.lower() for name in allowed}
