@@ -1,6 +1,6 @@
 """What a request costs each proxy, in µs of CPU, measured end to end.
 
-    python bench/e2e.py [--seconds S] [--rounds N] [--connections N]
+    python bench/e2e.py [--seconds S] [--rounds N] [--connections N] [--only NAME ...]
 
 A backend (nginx), the proxies and wrk run on the loopback interface: the proxy alone
 on one core, wrk and the backend on the others. Rounds alternate between the proxies,
@@ -195,7 +195,14 @@ def main() -> None:
     flags.add_argument("--seconds", type=float, default=3.0, help="of each run")
     flags.add_argument("--rounds", type=int, default=5, help="runs of each proxy")
     flags.add_argument("--connections", type=int, default=32, help="of wrk")
-    load = load_of(flags.parse_args())
+    flags.add_argument(
+        "--only", nargs="+", default=[""], help="proxies whose names have these in them"
+    )
+    options = flags.parse_args()
+    load = load_of(options)
+    for name in list(PROXIES):
+        if not any(part in name for part in options.only):
+            del PROXIES[name]
     # So that a signal, too, ends what was started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
