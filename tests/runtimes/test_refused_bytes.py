@@ -33,10 +33,11 @@ PROBED = reply(b"probed")
 class Stage:
     """A balancer, and a backend that plays the row at hand."""
 
-    def __init__(self, runtime: str, conf: Path) -> None:
+    def __init__(self, runtime: str, framing: str, conf: Path) -> None:
         self.row: dict[str, Any] = {}
         self.origin = Origin(self.script)
-        self.lb = Lb(runtime, conf, settings(self.origin.address, via="lb-under-test"))
+        keys = {"via": "lb-under-test", "framing": framing}
+        self.lb = Lb(runtime, conf, settings(self.origin.address, **keys))
 
     def script(self, wire: Wire) -> None:
         while True:
@@ -62,13 +63,15 @@ class Stage:
 CHUNK_SIZE = re.compile(rb"\r\n[0-9a-f]{1,4}\r\n")
 
 
-@pytest.fixture(scope="module", params=RUNTIMES)
+@pytest.fixture(scope="module", params=[*RUNTIMES, "asyncio h11"])
 def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
     if request.param == "uvloop":
         pytest.importorskip("uvloop")
-    one = Stage(request.param, tmp_path_factory.mktemp("bytes") / "conf.yaml")
+    runtime, _, framing = request.param.partition(" ")
+    conf = tmp_path_factory.mktemp("bytes") / "conf.yaml"
+    one = Stage(runtime, framing or "native", conf)
     yield one
     one.lb.finish()
     one.origin.close()

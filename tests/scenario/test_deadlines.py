@@ -20,6 +20,9 @@ from tests.scenario.world import (
     status,
 )
 
+pytestmark = pytest.mark.usefixtures("every_framing")
+
+
 BODY = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
 PARTIAL = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart"
 

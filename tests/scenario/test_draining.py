@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lbproto.testing.sim import Sim
 from tests.scenario.world import GET, OK, SWITCHED, WEBSOCKET, answers, bare
+
+pytestmark = pytest.mark.usefixtures("every_framing")
 
 
 def test_idle_clients_are_closed_when_the_grace_is_over() -> None:

@@ -40,6 +40,9 @@ from lbproto.testing.playbook import Playbook, a
 from lbproto.testing.sim import FixedEnv, Sim
 from tests.scenario.world import GET, OK, ONE, answers, bare, config, logged, status
 
+pytestmark = pytest.mark.usefixtures("every_framing")
+
+
 CLIENT, UP = ConnId(1), ConnId(2)
 HERE = Target("127.0.0.1", 6188)
 PROXY = PeerInfo("192.0.2.1", 40000, "127.0.0.1:6188")

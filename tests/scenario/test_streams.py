@@ -8,6 +8,9 @@ from lbproto.machine.effects import SetReading
 from lbproto.testing.sim import Endpoint, Sim
 from tests.scenario.world import GET, OK, POST, answers, bare, config, errors, status
 
+pytestmark = pytest.mark.usefixtures("every_framing")
+
+
 KIB = 1024
 HEAD = b"HTTP/1.1 200 OK\r\n"
 

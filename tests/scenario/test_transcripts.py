@@ -47,6 +47,9 @@ from tests.scenario.world import (
     config,
 )
 
+pytestmark = pytest.mark.usefixtures("every_framing")
+
+
 PEER = PeerInfo("192.0.2.1", 40000, "127.0.0.1:6188")
 CLIENT, UP, NEXT = ConnId(1), ConnId(2), ConnId(3)
 

@@ -20,6 +20,9 @@ from tests.scenario.world import (
     status,
 )
 
+pytestmark = pytest.mark.usefixtures("every_framing")
+
+
 KIB = 1024
 BOUND = 256 * KIB
 """What may wait for one reader that has stopped, whatever the other side sends."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lbproto.config import Backend, Config, Limits, Service, Timeouts, Upstream
 from lbproto.machine.effects import Log, Target
@@ -24,6 +24,9 @@ SWITCHED = (
     b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 )
 
+FRAMING: Literal["native", "h11"] = "native"
+"""The codec of services that name none; the fixture `every_framing` changes it."""
+
 
 def config(
     backends: Sequence[Target] = (ONE,),
@@ -35,6 +38,7 @@ def config(
     **service: Any,
 ) -> Config:
     """One service `web`; what is not named has its default."""
+    service.setdefault("framing", FRAMING)
     web = Service(
         name="web",
         upstream="web",
