@@ -95,10 +95,8 @@ class ProxyConnection:
         self.peer = NOBODY
         self.out: list[Effect] = []  # of the event at hand; others add to it
         self.blocked = False  # the client does not read what we send
-        self.closed = False
-        """We have closed the connection, or it was lost."""
-        self.ended = False
-        """The client sends no more."""
+        self.closed = False  # by us, or lost
+        self.ended = False  # the client sends no more
         self.timers = TimerTable()
         self._timeouts = site.service.timeouts
         self._entrance: Entrance | None = Entrance(self, listen)
