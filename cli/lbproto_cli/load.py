@@ -139,7 +139,8 @@ def _refuse(
     document: Document, kind: str, loc: Path, value: object, reason: object
 ) -> None:
     """Say one of pydantic's errors in the words of the file."""
-    key = bool(loc) and loc[-1] == "[key]"
+    # An unknown key may be called that, too.
+    key = loc[-1:] == ("[key]",) and kind != "extra_forbidden"
     path = _path(document.root, loc[:-1] if key else loc)
     if kind == "missing":
         document.refuse((*path, loc[-1]), "missing, expected this key")

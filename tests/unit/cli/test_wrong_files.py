@@ -50,11 +50,6 @@ def upstream(*lines: str) -> str:
 
 
 LATER = [
-    (
-        "upgrade_sock_mode: 600",
-        '1:20: upgrade_sock_mode: got 600, expected a mode such as "0600", in quotes,'
-        " with 6 or 7 for the owner",
-    ),
     ("metrics: {listen: x}", "1:1: metrics: not supported yet"),
     ("access_log: {path: /x}", "1:1: access_log: not supported yet"),
     (service("routes:", "- match: {}"), "4:3: services[0].routes: not supported yet"),
@@ -127,6 +122,15 @@ SEEN_AND_EXPECTED = [
         "4:12: services[0].limits.header_sise: unknown key, did you mean header_size?",
     ),
     ("qqqqq: 1\n", "1:1: qqqqq: unknown key, the nearest known one is version"),
+    (
+        "upgrade_sock_mode: 600",
+        '1:20: upgrade_sock_mode: got 600, expected a mode such as "0600", in quotes,'
+        " with 6 or 7 for the owner",
+    ),
+    (
+        '"[key]": 1\n',
+        '1:1: "[key]": unknown key, the nearest known one is upgrade_bake',
+    ),
     (
         '"a\\eb": 1\n',
         '1:1: "a\\u001bb": unknown key, the nearest known one is upgrade_bake',
