@@ -166,6 +166,9 @@ class Headers:
         return len(self.names())
 
     def __contains__(self, name: bytes) -> bool:
+        search = self._search
+        if search is not None and name in search.names and name not in self._added:
+            return name in self._places
         return self.get(name) is not None
 
     def __eq__(self, other: object) -> bool:
@@ -199,11 +202,10 @@ class Headers:
 
     def holds_once(self, name: bytes, value: bytes) -> bool:
         """Tell whether a field, by its lower-case name, stands here once and so."""
-        if self._search is not None and name not in self._search.names:
-            self._parse()
-        if self.get(name) != value:
-            return False
-        return self._search is not None or self._names.count(name) == 1
+        search = self._search
+        if search is not None and name in search.names and name not in self._added:
+            return self.get(name) == value  # of these there is one at most
+        return self.get(name) == value and self.names().count(name) == 1
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Return every value of a field, in order, by its lower-case name."""
@@ -328,11 +330,22 @@ class Headers:
 
         `lines` and `names` are as `append_lines` takes them.
         """
-        twin = self.copy()
-        if self._search is None or not self._lacks_all(without):
+        search, places = self._search, self._places
+        if search is None or self._added or not without <= search.names:
+            twin = self.copy()
             twin.remove_all(without)
+            if lines:
+                twin.append_lines(lines, names)
+            return twin
+        # As above, in one step: every head that is passed on comes this way.
+        cuts = self._cuts
+        if not without.isdisjoint(places):
+            cuts += tuple([places[name] for name in places if name in without])
+            places = {n: place for n, place in places.items() if n not in without}
+        twin = Headers(self._raw_lines(), search, places)
+        twin._cuts = cuts
         if lines:
-            twin.append_lines(lines, names)
+            twin._tail, twin._added, twin.ordinary = lines, names, False
         return twin
 
     def wire(self, without: frozenset[bytes] = frozenset()) -> bytes:
@@ -341,11 +354,11 @@ class Headers:
         `without`: lower-case names of fields to leave out.
         """
         if self._search is not None:
-            if without and not self._lacks_all(without):
-                twin = self.copy()
-                twin.remove_all(without)
-                return twin.wire()
-            return self._spliced()
+            if not without or self._lacks_all(without):
+                return self._spliced()
+            twin = self.copy()
+            twin.remove_all(without)
+            return twin.wire()
         lines = self._lines if self.names() else []
         if without and not without.isdisjoint(self._names):
             pairs = zip(self._names, lines, strict=True)

@@ -9,7 +9,7 @@ it can only be cut.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lbproto.framing.messages import (
     Body,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from lbproto.proxy.exchange import Exchange
 
 __all__ = ["Answer"]
+
+PASSING_ON: Final = (Stage.AWAITING, Stage.STREAMING)
 
 
 class Answer:
@@ -99,7 +101,7 @@ class Answer:
             else:
                 assert isinstance(event, Reset), "a backend sends no requests"
                 self._reset(event, attempt, now)
-            if exchange.stage not in (Stage.AWAITING, Stage.STREAMING):
+            if exchange.stage not in PASSING_ON:
                 return
         exchange.client.flush()
 
@@ -110,15 +112,15 @@ class Answer:
             self._exchange.delivery.on_closed(event.detail, now)
 
     def _head(self, head: ResponseHead, attempt: Attempt, now: float) -> None:
-        if head.status == 101 or head.status >= 200:
-            balancer = self._exchange.site.balancer
-            balancer.responded(attempt.lease, head.status, now)
-        if head.status == 101:
-            self._switch(head, attempt, now)
-        elif head.status < 200:
-            self._interim(head, now)
-        else:
+        balancer, lease = self._exchange.site.balancer, attempt.lease
+        if head.status >= 200:
+            balancer.responded(lease, head.status, now)
             self._final(head, now)
+        elif head.status == 101:
+            balancer.responded(lease, head.status, now)
+            self._switch(head, attempt, now)
+        else:
+            self._interim(head, now)
 
     def _interim(self, head: ResponseHead, now: float) -> None:
         exchange = self._exchange

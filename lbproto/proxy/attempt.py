@@ -129,9 +129,10 @@ class Attempt:
         if not self._open:
             return
         self._open = False
-        if outcome is not Outcome.OK or self.blocked or not self._codec.reusable:
+        broken = outcome is not Outcome.OK
+        if broken or self.blocked or not self._codec.reusable:
             # What is not complete must not look complete to the backend either.
-            out.append(Close(self.conn, abort=outcome is not Outcome.OK))
+            out.append(Close(self.conn, abort=broken))
             return
         if not self._reading:
             out.append(SetReading(self.conn, True))

@@ -215,10 +215,12 @@ class Exchange:
 
     def pace(self, now: float) -> None:
         """Arm the client's deadline for its next bytes, if it is its turn."""
-        head, held = self.head, self.delivery.held
-        if head is None or self.stage in (Stage.TUNNEL, Stage.DONE):
+        if self.delivery.held.complete:
+            self.timers.clear(Timer.REQUEST_BODY)
             return
-        if held.complete or self.awaits_continue or not self.delivery.wants_more:
+        if self.head is None or self.stage in (Stage.TUNNEL, Stage.DONE):
+            return
+        if self.awaits_continue or not self.delivery.wants_more:
             self.timers.clear(Timer.REQUEST_BODY)
         else:
             patience = self.site.service.timeouts.request_body

@@ -156,7 +156,7 @@ def downstream_response(
     """
     final = head.status >= 200
     # RFC 9110 6.6.1: a recipient with a clock says when it came.
-    undated = final and head.headers.get(b"date") is None
+    undated = final and b"date" not in head.headers
     line = b"Date: %b\r\n" % date if undated else b""
     headers = head.headers.passed_on(hop_fields(head), line, DATE)
     if not final or head.status == 204:

@@ -317,3 +317,13 @@ def test_a_backend_that_refused_rests_for_a_second() -> None:
     client.send(GET)
     client.send(GET)
     assert sorted(record.tries for record in sim.access[-2:]) == [1, 2]
+
+
+def test_nobody_waits_for_the_content_of_a_request_that_was_answered() -> None:
+    sim = Sim(bare(backends=()))
+    client = sim.client()
+    client.send(BODY + b"x")
+    assert status(client) == 503
+    sim.advance(1000.0)
+    assert client.closed
+    assert [record.status for record in sim.access] == [503]
