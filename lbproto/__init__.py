@@ -12,6 +12,7 @@ from lbproto.config import (
     Backend,
     Config,
     HeaderRules,
+    HealthCheck,
     Limits,
     Listen,
     Service,
@@ -20,6 +21,7 @@ from lbproto.config import (
     Upstream,
     Variable,
 )
+from lbproto.health.monitor import BackendKey, HealthMonitor, Report
 from lbproto.machine.effects import (
     Access,
     AccessRecord,
@@ -67,6 +69,7 @@ __all__ = [
     "AccessRecord",
     "Adopt",
     "Backend",
+    "BackendKey",
     "Balancer",
     "Certificate",
     "ClientTls",
@@ -87,6 +90,8 @@ __all__ = [
     "Gateway",
     "HalfClose",
     "HeaderRules",
+    "HealthCheck",
+    "HealthMonitor",
     "LbError",
     "Lease",
     "Level",
@@ -101,6 +106,7 @@ __all__ = [
     "Park",
     "PeerInfo",
     "ProxyConnection",
+    "Report",
     "RoundRobin",
     "Secured",
     "Send",

@@ -20,6 +20,7 @@ __all__ = [
     "Backend",
     "Config",
     "HeaderRules",
+    "HealthCheck",
     "Limits",
     "Listen",
     "Service",
@@ -141,6 +142,33 @@ class Backend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How the servers of an upstream are probed; durations are seconds."""
+
+    type: Literal["tcp", "http"] = "tcp"
+    """Whether a connection will do (after TLS, if the upstream has it)."""
+    interval: float = 1.0
+    """Between the beginnings of two probes."""
+    timeout: float = 1.0
+    """For a whole probe."""
+    healthy_after: int = 1
+    """Successes in a row."""
+    unhealthy_after: int = 1
+    """Failures in a row."""
+    port: int | None = None
+    """Where the probes go; None: where the requests go."""
+    method: bytes = b"GET"
+    path: bytes = b"/"
+    host: bytes | None = None
+    """The value of Host; None: the name or address of the backend."""
+    expect_status: tuple[int, ...] = (200,)
+    expect_body: bytes = b""
+    """What must stand somewhere in the content."""
+    reuse: bool = False
+    """The connection is kept for the next probe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """Servers that answer the same requests."""
 
@@ -150,6 +178,7 @@ class Upstream:
     tls: ClientTls | None = None
     proxy_protocol: Literal["v1", "v2"] | None = None
     """The PROXY header that opens each connection to a backend."""
+    health_check: HealthCheck | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

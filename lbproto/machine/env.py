@@ -23,6 +23,10 @@ class Env(Protocol):
         """The wall-clock time as an IMF-fixdate (RFC 9110 5.6.7)."""
         ...
 
+    def random(self) -> float:
+        """A number of [0, 1), each as likely as any other."""
+        ...
+
 
 class Machine(Protocol):
     """A pure state machine.

@@ -35,5 +35,7 @@ class BackendState:
     """Leases that were ever given."""
     failures: int = 0
     """Leases that ended by the backend's fault."""
+    healthy: bool = True
+    """It passes its health check, or has none; else it is never chosen."""
     rests_until: float = -math.inf
     """Until then it is chosen only if there is no other."""

@@ -133,16 +133,18 @@ class Balancer:
     ) -> Lease | None:
         """Choose a backend that was not tried yet; None if there is none.
 
-        Those that rest are chosen only when there is no other. An unknown upstream
-        has no backends.
+        Those that rest are chosen only when there is no other, those that are not
+        healthy never. An unknown upstream has no backends.
         """
         with self._env.guard:
             policy = self._policies.get(upstream)
             if policy is None:
                 return None
             backend = policy.pick(
-                lambda one: one.rests_until <= now and one.id not in tried
-            ) or policy.pick(lambda one: one.id not in tried)
+                lambda one: (
+                    one.healthy and one.rests_until <= now and one.id not in tried
+                )
+            ) or policy.pick(lambda one: one.healthy and one.id not in tried)
             if backend is None:
                 return None
             backend.active += 1
@@ -172,6 +174,16 @@ class Balancer:
                 backend.failures += 1
             if outcome is Outcome.CONNECT_FAILED:
                 backend.rests_until = now + CONNECT_FAILURE_REST
+
+    def set_health(self, upstream: str, backend: str, healthy: bool) -> None:
+        """Say whether a backend may be chosen; `backend` is its address as text.
+
+        What is not in the configuration is ignored.
+        """
+        with self._env.guard:
+            for one in self._backends:
+                if one.upstream == upstream and str(one.target) == backend:
+                    one.healthy = healthy
 
     def checkout(self, lease: Lease, preface: bytes = b"") -> ConnId | None:
         """Take the idle connection that was parked last.

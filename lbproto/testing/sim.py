@@ -79,6 +79,10 @@ class FixedEnv:
         """Return a fixed date."""
         return b"Sun, 06 Nov 1994 08:49:37 GMT"
 
+    def random(self) -> float:
+        """Return a fixed number."""
+        return 0.5
+
 
 class Endpoint:
     """The far end of a connection: a client's, or a backend's."""

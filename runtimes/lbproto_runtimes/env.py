@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from contextlib import AbstractContextManager
 from email.utils import formatdate
@@ -33,3 +34,7 @@ class WallClockEnv:
             date = formatdate(time.time(), usegmt=True).encode("ascii")
             self._date = (second, date)
         return date
+
+    def random(self) -> float:
+        """A number of [0, 1); nobody is kept out by not knowing it."""
+        return random.random()  # noqa: S311

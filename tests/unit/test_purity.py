@@ -38,6 +38,7 @@ FOLDERS = [
     "framing",
     "rewriting",
     "selection",
+    "health",
     "handover",
     "processes",
     "proxy",

@@ -37,3 +37,10 @@ def test_the_guard_can_be_held_again_and_again() -> None:
         pass
     with env.guard:
         pass
+
+
+def test_numbers_are_drawn_from_0_to_1() -> None:
+    env = WallClockEnv()
+    drawn = [env.random() for _ in range(100)]
+    assert all(0.0 <= number < 1.0 for number in drawn)
+    assert len(set(drawn)) > 90

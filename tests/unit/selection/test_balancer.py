@@ -48,6 +48,9 @@ class World:
     def http_date(self, now: float) -> bytes:
         return b"%d" % int(now)
 
+    def random(self) -> float:
+        return 0.5
+
 
 def target(port: int) -> Target:
     return Target("10.0.0.1", port)
@@ -205,3 +208,21 @@ def test_every_use_of_shared_state_holds_the_guard_once():
     assert one.pool_deadline == math.inf
     one.stats()
     assert env.taken == 9
+
+
+def test_an_unhealthy_backend_is_never_leased():
+    one = balancer(5, 1, 1)
+    one.set_health("web", "10.0.0.1:1", False)
+    assert ports(one, 4) == [2, 3, 2, 3]
+    for port in (2, 3):
+        one.set_health("web", f"10.0.0.1:{port}", False)
+    assert one.lease("web", (), 0.0) is None
+    one.set_health("web", "10.0.0.1:1", True)
+    assert ports(one, 2) == [1, 1]
+
+
+def test_health_is_of_one_backend_in_one_upstream():
+    one = balancer(1)
+    one.set_health("api", "10.0.0.1:1", False)
+    one.set_health("gone", "10.0.0.1:1", False)
+    assert ports(one, 1) == [1]
