@@ -29,6 +29,7 @@ from lbproto.config import (
 )
 from lbproto.machine.errors import LbError
 from lbproto_cli import schema
+from lbproto_cli.health import health_check
 from lbproto_cli.positions import MAX_BYTES, Document, Value, read_document
 from lbproto_cli.problems import ConfigProblems, Path, Problem, nearest, shown
 from lbproto_cli.references import check_references
@@ -223,6 +224,7 @@ def _upstream(name: str, entry: schema.UpstreamEntry, folder: str) -> Upstream:
         backends=backends,
         tls=client_tls(entry.tls, folder),
         proxy_protocol=cast("HeaderVersion | None", entry.proxy_protocol),
+        health_check=health_check(entry.health_check),
     )
 
 

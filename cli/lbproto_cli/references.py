@@ -40,10 +40,12 @@ def check_references(root: Value, runtimes: Collection[str]) -> Iterator[Finding
         path = ("services", index, "upstream")
         yield from _upstream(path, service.get("upstream"), upstreams)
         yield from _backends(path, service.get("upstream"))
+        yield from _health_check(path, service.get("upstream"))
         yield from _rules(("services", index), service)
     if isinstance(upstreams, dict):
         for name, upstream in upstreams.items():
             yield from _backends(("upstreams", name), upstream)
+            yield from _health_check(("upstreams", name), upstream)
 
 
 def _mappings(values: Value) -> Iterator[tuple[int, dict[str, Value]]]:
@@ -144,6 +146,25 @@ def _backends(path: Path, upstream: Value) -> Iterator[Finding]:
             # Whatever certificate it shows, there is nothing to compare with.
             message = "no name to find in its certificate, expected sni in tls"
             yield (*path, index), f"{message}, or verify: false there"
+
+
+def _health_check(path: Path, upstream: Value) -> Iterator[Finding]:
+    check = upstream.get("health_check") if isinstance(upstream, dict) else None
+    if not isinstance(check, dict) or not isinstance(upstream, dict):
+        return
+    path = (*path, "health_check")
+    if check.get("expect_status") == []:
+        yield (*path, "expect_status"), "got an empty list, expected at least one"
+    if check.get("method") == "HEAD" and check.get("expect_body") is not None:
+        message = "no content comes with HEAD (RFC 9110 9.3.2), expected another method"
+        yield (*path, "expect_body"), message
+    backends = upstream.get("backends")
+    if check.get("port") is None or not isinstance(backends, list):
+        return
+    targets = [_read(backend_target, entry) for entry in backends]
+    if any(target is not None and target.path for target in targets):
+        message = "a backend at unix: has no port, expected null"
+        yield (*path, "port"), message
 
 
 def _verifies(tls: Value) -> bool:

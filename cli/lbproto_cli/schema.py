@@ -27,7 +27,7 @@ from pydantic import (
 
 from lbproto.config import Config, Limits, Service, Template, Timeouts
 from lbproto.machine.effects import Target
-from lbproto_cli import addresses, quantities, words
+from lbproto_cli import addresses, health, quantities, words
 from lbproto_cli.problems import Path, shown
 from lbproto_cli.tls import (
     CertificateEntry,
@@ -240,7 +240,7 @@ class UpstreamEntry(BaseModel):
     slow_start: Annotated[
         None, PlainValidator(words.later(0, 0.0, "0ms", "0s", "0m", "0h", "0d"))
     ] = None
-    health_check: LaterOrNull = None
+    health_check: health.OfUpstream = None
     outlier_detection: LaterOrNull = None
     retry: LaterOrNull = None
 
@@ -331,10 +331,12 @@ SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("services", "*", "response_headers"), ResponseRules),
     (("services", "*", "upstream"), UpstreamEntry),
     (("services", "*", "upstream", "backends", "*"), BackendEntry),
+    (("services", "*", "upstream", "health_check"), health.HealthCheckEntry),
     (("services", "*", "upstream", "tls"), ClientTlsEntry),
     (("services", "*", "upstream", "tls", "certificate"), CertificateEntry),
     (("upstreams", "*"), UpstreamEntry),
     (("upstreams", "*", "backends", "*"), BackendEntry),
+    (("upstreams", "*", "health_check"), health.HealthCheckEntry),
     (("upstreams", "*", "tls"), ClientTlsEntry),
     (("upstreams", "*", "tls", "certificate"), CertificateEntry),
 )

@@ -77,10 +77,6 @@ LATER = [
         '4:17: upstreams.a.slow_start: "5s" is not supported yet',
     ),
     (
-        upstream("health_check: {type: tcp}"),
-        "4:5: upstreams.a.health_check: not supported yet",
-    ),
-    (
         upstream("outlier_detection: {}"),
         "4:5: upstreams.a.outlier_detection: not supported yet",
     ),
