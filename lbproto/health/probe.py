@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 from lbproto.config import HealthCheck
 from lbproto.health.finding import Finding
@@ -27,6 +28,9 @@ from lbproto.machine.events import (
 from lbproto.machine.values import ConnId
 
 __all__ = ["Probe"]
+
+TELLING: Final = (ConnectError.UNREACHABLE, ConnectError.DNS, ConnectError.TLS)
+"""Where the detail says more."""
 
 
 class Probe:
@@ -84,8 +88,8 @@ class Probe:
             case Connected():
                 return self._connected()
             case ConnectFailed(_, why, detail):
-                known = detail.lower() in ("", why.value.lower())
-                reason = why.value if known else f"{why.value}: {detail}"
+                told = why in TELLING and detail.lower() != why.value.lower()
+                reason = f"{why.value}: {detail}" if told else why.value
                 ours = why is ConnectError.LOCAL
                 return self._end(None if ours else Finding(False, reason))
             case Data(_, data) if self._question is not None:

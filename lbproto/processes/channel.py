@@ -34,6 +34,9 @@ class Kind(Enum):
     """A worker is to end at once."""
     REOPEN = b"O"
     """A worker is to open its logs anew."""
+    HEALTH = b"P"
+    """Backends have become healthy, or ceased to be: `changes`, a list of lists of
+    upstream, backend and whether it is healthy. From the prober, or for a worker."""
 
 
 @value

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.effects import Level, Log
 from lbproto.machine.errors import LbError, LocalProtocolError
-from lbproto.processes.channel import Kind, MessageReader, encode
+from lbproto.processes.bulletin import Bulletin, apply
+from lbproto.processes.channel import Kind, Message, MessageReader, encode
 from lbproto.processes.facts import (
     Deed,
     Down,
@@ -44,6 +45,7 @@ from lbproto.processes.facts import (
 from lbproto.processes.supervisor import Supervisor
 from lbproto.proxy.gateway import Gateway
 from lbproto_runtimes.listen import unlink
+from lbproto_runtimes.prober import Prober
 from lbproto_runtimes.share import Ledger, Share
 from lbproto_runtimes.worker import Setup, portion, work
 
@@ -114,6 +116,8 @@ class Master:
         self._supervisor = Supervisor(terms_of(setup))
         self._children: dict[WorkerId, _Child] = {}
         self._poll = select.poll()
+        self._calls: dict[int, Callable[[int], None]] = {}
+        self._prober = Prober(self, logs, self._tell_all, self._private)
         self._status: int | None = None
         self._stack = contextlib.ExitStack()
         self._woken = -1
@@ -132,6 +136,7 @@ class Master:
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
+        self._prober.end()
         self._close_listeners()
         for setup in self._setups.values():
             unlink(setup.listeners)
@@ -144,7 +149,8 @@ class Master:
         return self._status
 
     def _turn(self) -> None:
-        patience = self._supervisor.deadline - time.monotonic()
+        until = min(self._supervisor.deadline, self._prober.deadline)
+        patience = until - time.monotonic()
         limit = max(0.0, min(patience, LONGEST))
         found = [one for one, _ in self._poll.poll(int(limit * 1000) + 1)]
         if self._woken in found:
@@ -155,8 +161,36 @@ class Master:
                 self._hear(worker, child)
             if child.end in found:
                 self._bury(worker, child)
+        for descriptor in found:
+            call = self._calls.get(descriptor)
+            if call is not None:
+                call(select.POLLIN)
         if self._supervisor.deadline <= time.monotonic():
             self._tell(Tick())
+        self._prober.tick()
+
+    # -- what the prober asks for --------------------------------------------
+
+    def add(self, fd: int, call: Callable[[int], None]) -> None:
+        """Call whenever there is something to read."""
+        self._calls[fd] = call
+        self._poll.register(fd, select.POLLIN)
+
+    def remove(self, fd: int) -> None:
+        """Call no more."""
+        if self._calls.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
+    def _tell_all(self, message: Message) -> None:
+        for worker in self._children:
+            self._do(Tell(worker, message))
+
+    def _private(self) -> Iterator[int]:
+        yield self._woken
+        for child in self._children.values():
+            yield from (child.channel.fileno(), child.end)
+        for setup in self._setups.values():
+            yield from (listener.socket.fileno() for listener in setup.listeners)
 
     # -- facts ---------------------------------------------------------------
 
@@ -170,6 +204,7 @@ class Master:
                 self._close_listeners()
             case signal.SIGUSR1:
                 self._logs.reopen()
+                self._prober.reopen()
                 self._tell(Reopened())
             case signal.SIGHUP:
                 self._reload()
@@ -272,7 +307,11 @@ class Master:
             raise
         if pid == 0:
             share = None if place is None else Share(self._ledger, place)
-            _be_worker(setup, self._logs, theirs, share, [ours, *self._channels()])
+            for descriptor in self._prober.descriptors:
+                os.close(descriptor)
+            known = self._prober.bulletin
+            others = [ours, *self._channels()]
+            _be_worker(setup, self._logs, theirs, share, others, known)
         gc.unfreeze()
         theirs.close()
         ours.setblocking(False)
@@ -292,6 +331,7 @@ class Master:
         self._drop([number for number in self._setups if number < generation])
         fields = {"generation": generation}
         self._logs.log(Level.INFO, "generation serves", fields)
+        self._prober.serve(self._setups[generation])
 
     def _drop(self, generations: list[int]) -> None:
         """Forget configurations, and close the listeners that no other one has."""
@@ -337,6 +377,7 @@ def _be_worker(
     channel: socket.socket,
     share: Share | None,
     others: list[socket.socket],
+    known: Bulletin,
 ) -> None:
     """Go on as a worker; this never returns."""
     status = 4
@@ -347,6 +388,8 @@ def _be_worker(
             other.close()
         config = portion(setup.config, worker_count(setup.config.threads))
         gateway = Gateway(config, setup.runtime.env())
+        for message in known.messages():
+            apply(message, config, gateway.balancer)
         status = work(setup, gateway, logs, channel, share)
     finally:
         os._exit(status)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import LocalProtocolError
+from lbproto.processes.bulletin import apply
 from lbproto.processes.channel import Kind, Message, MessageReader, encode
 from lbproto_runtimes.logs import log_crash
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from lbproto_runtimes.logs import Logs
     from lbproto_runtimes.share import Share
 
-__all__ = ["Setup", "portion", "work"]
+__all__ = ["IGNORED", "Setup", "portion", "work"]
 
 IGNORED: Final = (
     signal.SIGTERM,
@@ -74,7 +75,7 @@ def work(
     listeners = [replace(listener, share=share) for listener in setup.listeners]
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    ear = _Ear(setup.config, logs, channel)
+    ear = _Ear(gateway, logs, channel)
     try:
         setup.runtime.serve(gateway, listeners, logs, ear.ready, setup.contexts)
     except BaseException as error:
@@ -86,8 +87,8 @@ def work(
 class _Ear:
     """Listens to the master."""
 
-    def __init__(self, config: Config, logs: Logs, channel: socket.socket) -> None:
-        self._config = config
+    def __init__(self, gateway: Gateway, logs: Logs, channel: socket.socket) -> None:
+        self._gateway = gateway
         self._logs = logs
         self._channel = channel
         self._serving: Serving | None = None
@@ -128,11 +129,13 @@ class _Ear:
                 serving.stop()
             case Kind.REOPEN:
                 self._logs.reopen()
+            case Kind.HEALTH:
+                apply(message, self._gateway.config, self._gateway.balancer)
             case Kind.READY:
                 pass  # a worker's word; no master says it
 
     def _drain(self) -> None:
         assert self._serving is not None, "nobody listens before that"
-        config = self._config
+        config = self._gateway.config
         grace = config.grace_period_seconds
         self._serving.drain(grace, config.graceful_shutdown_timeout_seconds)
