@@ -19,6 +19,8 @@ from lbproto.machine.tls import ClientTls, ServerTls
 __all__ = [
     "Backend",
     "Config",
+    "DnsSource",
+    "FileSource",
     "HeaderRules",
     "HealthCheck",
     "Limits",
@@ -169,6 +171,29 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileSource:
+    """Backends are listed in a file of their own."""
+
+    path: str
+    interval: float = 1.0
+    """Seconds between two looks at it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsSource:
+    """Backends are the addresses of a name."""
+
+    name: str
+    port: int | None = None
+    """Of all of them; None: the records of type SRV name it."""
+    type: Literal["a", "srv"] = "a"
+    interval: float = 30.0
+    """Seconds between two questions; a shorter TTL is honoured."""
+    server: Target | None = None
+    """Whom to ask; None: who the system asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """Servers that answer the same requests."""
 
@@ -179,6 +204,8 @@ class Upstream:
     proxy_protocol: Literal["v1", "v2"] | None = None
     """The PROXY header that opens each connection to a backend."""
     health_check: HealthCheck | None = None
+    source: FileSource | DnsSource | None = None
+    """Where other backends come from than those it begins with; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from lbproto_cli.certificates import expired
 from lbproto_cli.changes import changes
 from lbproto_cli.daemon import Detached, detach
 from lbproto_cli.demo import demo_backends
-from lbproto_cli.load import Unreadable
+from lbproto_cli.load import Unreadable, read_backends
 from lbproto_cli.pid_file import pid_file
 from lbproto_cli.plan import DEMO_ADDRESS, Plan, Usage, plan, service_of_flags
 from lbproto_cli.problems import ConfigProblems
@@ -144,7 +144,7 @@ def _serve(
         if all(spare.socket is not one.socket for one in listeners):
             spare.socket.close()  # of a socket unit that the file does not name
     try:
-        setup = Setup(config, runtime, listeners, contexts)
+        setup = Setup(config, runtime, listeners, contexts, read_backends)
         govern = partial(_govern, options, decided, setup, who, here, demo_lines)
         if options.daemon or config.daemon:
             return _in_background(options, govern)
@@ -241,7 +241,7 @@ def _renew(
     for key in ("pid_file", "error_log", "user", "group"):
         if getattr(config, key) != getattr(old.config, key):
             logs.log(Level.WARNING, f"{key} changes with a restart only", {})
-    return Setup(config, runtime, listeners, contexts)
+    return Setup(config, runtime, listeners, contexts, read_backends)
 
 
 def _note(logs: Logs, found: sys.UnraisableHookArgs) -> None:

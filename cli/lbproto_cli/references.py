@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lbproto.config import Template
 from lbproto_cli.addresses import backend_target, listen_target
 from lbproto_cli.problems import Path, nearest, path_text, shown
+from lbproto_cli.sources import check_source
 from lbproto_cli.words import field_value
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def _backends(path: Path, upstream: Value) -> Iterator[Finding]:
     path, backends = (*path, "backends"), upstream.get("backends")
     if backends == []:
         yield path, "got an empty list, expected at least one backend"
+    yield from check_source(path, backends)
     if not isinstance(backends, list) or not _verifies(upstream.get("tls")):
         return
     for index, entry in enumerate(backends):

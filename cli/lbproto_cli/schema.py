@@ -29,6 +29,7 @@ from lbproto.config import Config, Limits, Service, Template, Timeouts
 from lbproto.machine.effects import Target
 from lbproto_cli import addresses, health, quantities, words
 from lbproto_cli.problems import Path, shown
+from lbproto_cli.sources import DnsEntry, SourceEntry
 from lbproto_cli.tls import (
     CertificateEntry,
     ClientTlsEntry,
@@ -38,10 +39,12 @@ from lbproto_cli.tls import (
 )
 
 __all__ = [
+    "LIST",
     "MAPPING",
     "NAME",
     "SHAPES",
     "BackendEntry",
+    "BackendList",
     "File",
     "LimitsEntry",
     "ListenEntry",
@@ -55,6 +58,7 @@ __all__ = [
 
 NAME: Final = "<name>"
 MAPPING: Final = "<mapping>"
+LIST: Final = "<list>"
 """Tags of a union's branches; pydantic puts them into the paths of errors."""
 
 _MANY: Final = 1_000_000
@@ -212,6 +216,13 @@ class BackendEntry(BaseModel):
     max_connections: LaterOrNull = None
 
 
+BackendList: TypeAlias = list[Annotated[BackendEntry, _SHORT_FORM]]
+
+
+def _listed(value: object) -> str:
+    return MAPPING if isinstance(value, dict) else LIST
+
+
 _POLICIES: Final = (
     "round_robin",
     "random",
@@ -229,7 +240,10 @@ class UpstreamEntry(BaseModel):
 
     model_config = _STRICT
 
-    backends: list[Annotated[BackendEntry, _SHORT_FORM]]
+    backends: Annotated[
+        Annotated[BackendList, Tag(LIST)] | Annotated[SourceEntry, Tag(MAPPING)],
+        Discriminator(_listed),
+    ]
     policy: Annotated[
         str, PlainValidator(words.later_choice(("round_robin",), _POLICIES))
     ] = "round_robin"
@@ -330,11 +344,15 @@ SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("services", "*", "request_headers"), RequestRules),
     (("services", "*", "response_headers"), ResponseRules),
     (("services", "*", "upstream"), UpstreamEntry),
+    (("services", "*", "upstream", "backends", "dns"), DnsEntry),
+    (("services", "*", "upstream", "backends"), SourceEntry),
     (("services", "*", "upstream", "backends", "*"), BackendEntry),
     (("services", "*", "upstream", "health_check"), health.HealthCheckEntry),
     (("services", "*", "upstream", "tls"), ClientTlsEntry),
     (("services", "*", "upstream", "tls", "certificate"), CertificateEntry),
     (("upstreams", "*"), UpstreamEntry),
+    (("upstreams", "*", "backends", "dns"), DnsEntry),
+    (("upstreams", "*", "backends"), SourceEntry),
     (("upstreams", "*", "backends", "*"), BackendEntry),
     (("upstreams", "*", "health_check"), health.HealthCheckEntry),
     (("upstreams", "*", "tls"), ClientTlsEntry),

@@ -36,7 +36,11 @@ class Kind(Enum):
     """A worker is to open its logs anew."""
     HEALTH = b"P"
     """Backends have become healthy, or ceased to be: `changes`, a list of lists of
-    upstream, backend and whether it is healthy. From the prober, or for a worker."""
+    upstream, backend, whether it is healthy, and the reason if not. From the prober, or
+    for a worker."""
+    BACKENDS = b"B"
+    """An `upstream` has these `backends` now: a list of lists of host, port, path and
+    weight. From the prober, or for a worker."""
 
 
 @value

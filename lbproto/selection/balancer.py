@@ -13,12 +13,12 @@ from under it that could want it again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from typing import Final, Literal, NewType
 
-from lbproto.config import Config
+from lbproto.config import Backend, Config, Upstream
 from lbproto.machine.effects import Target
 from lbproto.machine.env import Env
 from lbproto.machine.errors import LocalProtocolError
@@ -97,26 +97,24 @@ class Stats:
 class Balancer:
     """Chooses backends, counts leases and keeps idle connections."""
 
-    __slots__ = ("_backends", "_env", "_held", "_last", "_leases", "_policies", "_pool")
+    __slots__ = (
+        "_backends",
+        "_env",
+        "_held",
+        "_last",
+        "_leases",
+        "_minted",
+        "_policies",
+        "_pool",
+    )
 
     def __init__(self, config: Config, env: Env) -> None:
         """Start with every backend rested and no idle connection."""
         self._env = env
         self._backends: list[BackendState] = []
         self._policies: dict[str, RoundRobin] = {}
-        for name, upstream in config.upstreams.items():
-            first = len(self._backends)
-            self._backends += [
-                BackendState(
-                    BackendId(at),
-                    name,
-                    replace(backend.target, tls=upstream.tls),
-                    backend.weight,
-                    upstream.proxy_protocol,
-                )
-                for at, backend in enumerate(upstream.backends, first)
-            ]
-            self._policies[name] = RoundRobin(self._backends[first:])
+        self._minted = 0
+        self._arrange(config.upstreams)
         self._pool = IdlePool(config.upstream_keepalive_pool_size)
         self._held: dict[LeaseId, BackendState] = {}
         self._last = 0
@@ -175,15 +173,49 @@ class Balancer:
             if outcome is Outcome.CONNECT_FAILED:
                 backend.rests_until = now + CONNECT_FAILURE_REST
 
-    def set_health(self, upstream: str, backend: str, healthy: bool) -> None:
-        """Say whether a backend may be chosen; `backend` is its address as text.
-
-        What is not in the configuration is ignored.
-        """
+    def set_health(
+        self, backend: BackendId, healthy: bool, now: float, reason: str
+    ) -> None:
+        """Believe that a backend is healthy or not; one that left is nobody."""
         with self._env.guard:
             for one in self._backends:
-                if one.upstream == upstream and str(one.target) == backend:
+                if one.id == backend:
                     one.healthy = healthy
+
+    def update(self, upstreams: Mapping[str, Upstream], now: float) -> None:
+        """Have these upstreams from now on; what is known of those that stay, stays.
+
+        Leases of what is gone are released as ever; its idle connections expire.
+        """
+        with self._env.guard:
+            self._arrange(upstreams)
+
+    def _arrange(self, upstreams: Mapping[str, Upstream]) -> None:
+        old = {(one.upstream, str(one.target)): one for one in self._backends}
+        self._backends = []
+        self._policies = {}
+        for name, upstream in upstreams.items():
+            states = [self._state(upstream, it, old) for it in upstream.backends]
+            self._backends += states
+            self._policies[name] = RoundRobin(states)
+
+    def _state(
+        self,
+        upstream: Upstream,
+        backend: Backend,
+        old: Mapping[tuple[str, str], BackendState],
+    ) -> BackendState:
+        state = old.get((upstream.name, str(backend.target)))
+        if state is None:
+            self._minted += 1
+            state = BackendState(
+                BackendId(self._minted - 1),
+                upstream.name,
+                replace(backend.target, tls=upstream.tls),
+                proxy_protocol=upstream.proxy_protocol,
+            )
+        state.weight = backend.weight
+        return state
 
     def checkout(self, lease: Lease, preface: bytes = b"") -> ConnId | None:
         """Take the idle connection that was parked last.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.effects import Level, Log
 from lbproto.machine.errors import LbError, LocalProtocolError
-from lbproto.processes.bulletin import Bulletin, apply
+from lbproto.processes.bulletin import Bulletin, Follower
 from lbproto.processes.channel import Kind, Message, MessageReader, encode
 from lbproto.processes.facts import (
     Deed,
@@ -388,8 +388,9 @@ def _be_worker(
             other.close()
         config = portion(setup.config, worker_count(setup.config.threads))
         gateway = Gateway(config, setup.runtime.env())
+        follower = Follower(config, gateway.balancer)
         for message in known.messages():
-            apply(message, config, gateway.balancer)
-        status = work(setup, gateway, logs, channel, share)
+            follower.take(message, time.monotonic())
+        status = work(setup, gateway, follower, logs, channel, share)
     finally:
         os._exit(status)

@@ -1,4 +1,4 @@
-"""The process that probes backends, as the master sees it.
+"""The process that probes and finds backends, as the master sees it.
 
 There is one for the configuration that serves, if that has something to probe. What
 it finds is kept here, so that a successor, and every new worker, begins with what is
@@ -186,7 +186,7 @@ class Prober:
 
 
 def _has_work(config: Config) -> bool:
-    return any(one.health_check is not None for one in config.upstreams.values())
+    return any(it.health_check or it.source for it in config.upstreams.values())
 
 
 def _be_prober(
@@ -210,6 +210,6 @@ def _be_prober(
         # Not before: the master has no use for an event loop.
         from lbproto_runtimes.probing import serve_probes
 
-        status = serve_probes(setup.config, setup.contexts, logs, channel, bulletin)
+        status = serve_probes(setup, logs, channel, bulletin)
     finally:
         os._exit(status)

@@ -12,19 +12,20 @@ import os
 import signal
 import socket
 import threading
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import LocalProtocolError
-from lbproto.processes.bulletin import apply
 from lbproto.processes.channel import Kind, Message, MessageReader, encode
 from lbproto_runtimes.logs import log_crash
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from lbproto.config import Config
+    from lbproto.config import Backend, Config
+    from lbproto.processes.bulletin import Follower
     from lbproto.proxy.gateway import Gateway
     from lbproto_runtimes.api import Runtime, Serving
     from lbproto_runtimes.contexts import Contexts
@@ -52,6 +53,8 @@ class Setup:
     runtime: Runtime
     listeners: Sequence[Listener]
     contexts: Contexts
+    read_backends: Callable[[str], tuple[Backend, ...]] | None = None
+    """Reads the file of a `FileSource`; raises `LbError` if it is wrong."""
 
 
 def portion(config: Config, workers: int) -> Config:
@@ -67,6 +70,7 @@ def portion(config: Config, workers: int) -> Config:
 def work(
     setup: Setup,
     gateway: Gateway,
+    follower: Follower,
     logs: Logs,
     channel: socket.socket,
     share: Share | None,
@@ -75,7 +79,7 @@ def work(
     listeners = [replace(listener, share=share) for listener in setup.listeners]
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    ear = _Ear(gateway, logs, channel)
+    ear = _Ear(gateway.config, follower, logs, channel)
     try:
         setup.runtime.serve(gateway, listeners, logs, ear.ready, setup.contexts)
     except BaseException as error:
@@ -87,8 +91,11 @@ def work(
 class _Ear:
     """Listens to the master."""
 
-    def __init__(self, gateway: Gateway, logs: Logs, channel: socket.socket) -> None:
-        self._gateway = gateway
+    def __init__(
+        self, config: Config, follower: Follower, logs: Logs, channel: socket.socket
+    ) -> None:
+        self._config = config
+        self._follower = follower
         self._logs = logs
         self._channel = channel
         self._serving: Serving | None = None
@@ -129,13 +136,13 @@ class _Ear:
                 serving.stop()
             case Kind.REOPEN:
                 self._logs.reopen()
-            case Kind.HEALTH:
-                apply(message, self._gateway.config, self._gateway.balancer)
+            case Kind.HEALTH | Kind.BACKENDS:
+                self._follower.take(message, time.monotonic())
             case Kind.READY:
                 pass  # a worker's word; no master says it
 
     def _drain(self) -> None:
         assert self._serving is not None, "nobody listens before that"
-        config = self._gateway.config
+        config = self._config
         grace = config.grace_period_seconds
         self._serving.drain(grace, config.graceful_shutdown_timeout_seconds)

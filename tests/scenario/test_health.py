@@ -16,6 +16,7 @@ from lbproto.health.preface import LOCAL
 from lbproto.machine.effects import Connect, Level, Log, Target
 from lbproto.machine.events import ConnectError, Drain, Wake, WriteBlocked
 from lbproto.machine.tls import ClientTls
+from lbproto.processes.bulletin import Follower, health_messages
 from lbproto.testing.sim import Endpoint, FixedEnv, Sim, SimBackend
 from tests.scenario.world import GET, OK, ONE, TWO, answers, config, status
 
@@ -39,8 +40,9 @@ class World:
     def pass_on(self) -> None:
         for report in self.monitor.take_reports():
             self.reports.append(report)
-            where = (report.upstream, report.backend)
-            self.sim.gateway.balancer.set_health(*where, report.healthy)
+            follower = Follower(self.sim.gateway.config, self.sim.gateway.balancer)
+            for message in health_messages([report]):
+                follower.take(message, self.sim.now)
 
     def advance(self, seconds: float) -> None:
         self.sim.advance(seconds)

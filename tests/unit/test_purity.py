@@ -39,6 +39,7 @@ FOLDERS = [
     "rewriting",
     "selection",
     "health",
+    "discovery",
     "handover",
     "processes",
     "proxy",

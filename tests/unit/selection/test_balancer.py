@@ -212,17 +212,27 @@ def test_every_use_of_shared_state_holds_the_guard_once():
 
 def test_an_unhealthy_backend_is_never_leased():
     one = balancer(5, 1, 1)
-    one.set_health("web", "10.0.0.1:1", False)
+    ids = [backend.id for backend in one.stats().backends]
+    one.set_health(ids[0], False, 0.0, "refused")
     assert ports(one, 4) == [2, 3, 2, 3]
-    for port in (2, 3):
-        one.set_health("web", f"10.0.0.1:{port}", False)
+    for at in (1, 2):
+        one.set_health(ids[at], False, 0.0, "refused")
     assert one.lease("web", (), 0.0) is None
-    one.set_health("web", "10.0.0.1:1", True)
+    one.set_health(ids[0], True, 0.0, "")
     assert ports(one, 2) == [1, 1]
 
 
-def test_health_is_of_one_backend_in_one_upstream():
-    one = balancer(1)
-    one.set_health("api", "10.0.0.1:1", False)
-    one.set_health("gone", "10.0.0.1:1", False)
-    assert ports(one, 1) == [1]
+def test_backends_come_and_go_and_those_that_stay_keep_their_state():
+    one = balancer(1, 1)
+    before = one.stats().backends
+    one.set_health(before[0].id, False, 0.0, "refused")
+    lease = leased(one)
+    backends = tuple(Backend(target=target(port)) for port in (1, 2, 7))
+    one.update({"web": Upstream(name="web", backends=backends)}, 0.0)
+    after = one.stats().backends
+    assert [backend.target.port for backend in after] == [1, 2, 7]
+    assert [backend.id for backend in after[:2]] == [one.id for one in before[:2]]
+    assert after[1].active == 1
+    assert set(ports(one, 4)) == {2, 7}
+    assert one.lease("api", (), 0.0) is None
+    one.release(lease, Outcome.OK, 0.0)
