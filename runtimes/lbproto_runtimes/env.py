@@ -18,7 +18,7 @@ class WallClockEnv:
 
     def __init__(self, guard: AbstractContextManager[object] | None = None) -> None:
         """Without a guard, a lock is one: another thread tells of backends' health."""
-        self._guard = guard or threading.Lock()
+        self._guard = guard or threading.RLock()
         self._date = (-1, b"")
 
     @property
