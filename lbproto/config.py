@@ -19,8 +19,11 @@ from lbproto.machine.tls import ClientTls, ServerTls
 __all__ = [
     "Backend",
     "Config",
+    "DnsSource",
+    "FileSource",
     "HashOn",
     "HeaderRules",
+    "HealthCheck",
     "Limits",
     "Listen",
     "OutlierDetection",
@@ -182,6 +185,56 @@ class OutlierDetection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How the servers of an upstream are probed; durations are seconds."""
+
+    type: Literal["tcp", "http"] = "tcp"
+    """Whether a connection will do (after TLS, if the upstream has it)."""
+    interval: float = 1.0
+    """Between the beginnings of two probes."""
+    timeout: float = 1.0
+    """For a whole probe."""
+    healthy_after: int = 1
+    """Successes in a row."""
+    unhealthy_after: int = 1
+    """Failures in a row."""
+    port: int | None = None
+    """Where the probes go; None: where the requests go."""
+    method: bytes = b"GET"
+    path: bytes = b"/"
+    host: bytes | None = None
+    """The value of Host; None: the name or address of the backend."""
+    expect_status: tuple[int, ...] = (200,)
+    expect_body: bytes = b""
+    """What must stand somewhere in the content."""
+    reuse: bool = False
+    """The connection is kept for the next probe."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSource:
+    """Backends are listed in a file of their own."""
+
+    path: str
+    interval: float = 1.0
+    """Seconds between two looks at it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsSource:
+    """Backends are the addresses of a name."""
+
+    name: str
+    port: int | None = None
+    """Of all of them; None: the records of type SRV name it."""
+    type: Literal["a", "srv"] = "a"
+    interval: float = 30.0
+    """Seconds between two questions; a shorter TTL is honoured."""
+    server: Target | None = None
+    """Whom to ask; None: who the system asks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """Servers that answer the same requests."""
 
@@ -204,6 +257,9 @@ class Upstream:
     tls: ClientTls | None = None
     proxy_protocol: Literal["v1", "v2"] | None = None
     """The PROXY header that opens each connection to a backend."""
+    health_check: HealthCheck | None = None
+    source: FileSource | DnsSource | None = None
+    """Where other backends come from than those it begins with; None: nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

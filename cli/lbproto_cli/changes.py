@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
+from lbproto.machine.effects import Target
+
 if TYPE_CHECKING:
     from lbproto.config import Config
 
@@ -49,7 +51,7 @@ def _named(value: object) -> bool:
 
 def _is_leaf(value: object) -> bool:
     """What is one word in the file is one word here."""
-    return not hasattr(value, "__dataclass_fields__") or hasattr(value, "port")
+    return not is_dataclass(value) or isinstance(value, Target)
 
 
 def _join(key: str, name: str) -> str:

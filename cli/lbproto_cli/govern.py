@@ -20,6 +20,7 @@ from lbproto.machine.effects import Level
 from lbproto_cli.announce import tell, tell_demo
 from lbproto_cli.arguments import ExitStatus
 from lbproto_cli.changes import changes
+from lbproto_cli.load import read_backends
 from lbproto_cli.pid_file import PidFile
 from lbproto_cli.plan import Usage, plan
 from lbproto_runtimes import load
@@ -165,7 +166,9 @@ class Governor:
         tell(self._plan, listeners, self._contexts, logs)
         if self._demo_lines:
             tell_demo(self._demo_lines, listeners)
-        return Setup(self._config, self._runtime, listeners, self._contexts)
+        return Setup(
+            self._config, self._runtime, listeners, self._contexts, read_backends
+        )
 
     def _received(
         self, logs: Logs, handed: list[tuple[ListenerKey, socket.socket]]
@@ -205,7 +208,7 @@ class Governor:
         for key in FIXED:
             if getattr(config, key) != getattr(old.config, key):
                 logs.log(Level.WARNING, f"{key} changes with a restart only", {})
-        return Setup(config, runtime, listeners, contexts)
+        return Setup(config, runtime, listeners, contexts, read_backends)
 
 
 def _note(logs: Logs, found: sys.UnraisableHookArgs) -> None:

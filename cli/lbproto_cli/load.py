@@ -14,11 +14,13 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from lbproto.config import (
     Backend,
     Config,
+    DnsSource,
+    FileSource,
     HeaderRules,
     Limits,
     Listen,
@@ -30,16 +32,18 @@ from lbproto.config import (
 from lbproto.machine.errors import LbError
 from lbproto_cli import schema
 from lbproto_cli.balancing import outlier_detection
+from lbproto_cli.health import health_check
 from lbproto_cli.positions import MAX_BYTES, Document, Value, read_document
 from lbproto_cli.problems import ConfigProblems, Path, Problem, nearest, shown
 from lbproto_cli.references import check_references
+from lbproto_cli.sources import SourceEntry, source
 from lbproto_cli.tls import client_tls, server_tls
 from lbproto_cli.words import NOT_YET
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["Loaded", "Unreadable", "load", "parse"]
+__all__ = ["Loaded", "Unreadable", "load", "parse", "read_backends"]
 
 STDIN: Final = "<stdin>"
 
@@ -49,6 +53,8 @@ _EXPECTED: Final = {
     "list_type": "a list",
     "union_tag_not_found": "the name of an upstream or a mapping",
 }
+
+_LISTED: Final = TypeAdapter(schema.BackendList)
 
 Framing: TypeAlias = Literal["native", "h11"]
 Underscores: TypeAlias = Literal["drop", "reject", "pass"]
@@ -127,9 +133,32 @@ def parse(
             _refuse(document, detail["type"], detail["loc"], detail["input"], reason)
     for path, message in check_references(root, runtimes):
         document.refuse(path, message)
+    if file is not None:
+        _check_lists(file, folder, document)
     if file is None or document.problems:
         raise ConfigProblems(_distinct(document.problems))
     return Loaded(_config(file, folder), document)
+
+
+def _check_lists(file: schema.File, folder: str, document: Document) -> None:
+    """Read the files that list backends, and note what is wrong with them."""
+    entries: list[tuple[Path, schema.UpstreamEntry | str]] = [
+        (("upstreams", name), entry) for name, entry in file.upstreams.items()
+    ]
+    for number, service in enumerate(file.services):
+        entries.append((("services", number, "upstream"), service.upstream))
+    for path, entry in entries:
+        if isinstance(entry, str) or isinstance(entry.backends, list):
+            continue
+        if entry.backends.file is None:
+            continue
+        try:
+            read_backends(os.path.join(folder, entry.backends.file))
+        except Unreadable as error:
+            message = f"{error}, expected a file that lists backends"
+            document.refuse((*path, "backends", "file"), message)
+        except ConfigProblems as error:
+            document.problems += error.problems
 
 
 def _distinct(problems: Iterable[Problem]) -> list[Problem]:
@@ -220,19 +249,18 @@ def _free(name: str, taken: Collection[str], suffix: str) -> str:
 
 
 def _upstream(name: str, entry: schema.UpstreamEntry, folder: str) -> Upstream:
-    backends = tuple(
-        Backend(
-            target=backend.address,
-            weight=backend.weight,
-            backup=backend.backup,
-            drain=backend.drain,
-            max_connections=backend.max_connections,
-        )
-        for backend in entry.backends
-    )
+    found: FileSource | DnsSource | None = None
+    if isinstance(entry.backends, SourceEntry):
+        found = source(entry.backends, folder)
+        listed: tuple[Backend, ...] = ()
+        if isinstance(found, FileSource):
+            listed = read_backends(found.path)
+    else:
+        listed = _backends(entry.backends)
     return Upstream(
         name=name,
-        backends=backends,
+        backends=listed,
+        source=found,
         policy=entry.policy,
         hash_on=entry.hash_on,
         balance_factor=entry.balance_factor,
@@ -241,7 +269,49 @@ def _upstream(name: str, entry: schema.UpstreamEntry, folder: str) -> Upstream:
         outlier_detection=outlier_detection(entry.outlier_detection),
         tls=client_tls(entry.tls, folder),
         proxy_protocol=cast("HeaderVersion | None", entry.proxy_protocol),
+        health_check=health_check(entry.health_check),
     )
+
+
+def _backends(entries: schema.BackendList) -> tuple[Backend, ...]:
+    return tuple(
+        Backend(
+            target=it.address,
+            weight=it.weight,
+            backup=it.backup,
+            drain=it.drain,
+            max_connections=it.max_connections,
+        )
+        for it in entries
+    )
+
+
+def read_backends(path: str) -> tuple[Backend, ...]:
+    """Read and check a file that lists backends, as `backends` of an upstream does.
+
+    Raises:
+        Unreadable: there is no such file, or no permission.
+        ConfigProblems: it is wrong; all that is wrong is in it.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Unreadable(f"cannot read {path}: {reason}") from None
+    document = read_document(data, path)
+    try:
+        entries = _LISTED.validate_python(document.root)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            reason = detail.get("ctx", {}).get("error")
+            _refuse(document, detail["type"], detail["loc"], detail["input"], reason)
+        entries = []
+    if not (entries or document.problems):
+        document.refuse((), "got an empty list, expected at least one backend")
+    if document.problems:
+        raise ConfigProblems(_distinct(document.problems))
+    return _backends(entries)
 
 
 def _listen(entry: schema.ListenEntry, folder: str) -> Listen:

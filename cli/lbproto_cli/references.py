@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from lbproto.config import Template
 from lbproto_cli.addresses import backend_target, listen_target
 from lbproto_cli.problems import Path, nearest, path_text, shown
+from lbproto_cli.sources import check_source
 from lbproto_cli.words import field_value
 
 if TYPE_CHECKING:
@@ -44,11 +45,13 @@ def check_references(root: Value, runtimes: Collection[str]) -> Iterator[Finding
         yield from _upstream(path, service.get("upstream"), upstreams)
         yield from _backends(path, service.get("upstream"))
         yield from _balancing(path, service.get("upstream"))
+        yield from _health_check(path, service.get("upstream"))
         yield from _rules(("services", index), service)
     if isinstance(upstreams, dict):
         for name, upstream in upstreams.items():
             yield from _backends(("upstreams", name), upstream)
             yield from _balancing(("upstreams", name), upstream)
+            yield from _health_check(("upstreams", name), upstream)
 
 
 def _mappings(values: Value) -> Iterator[tuple[int, dict[str, Value]]]:
@@ -141,6 +144,7 @@ def _backends(path: Path, upstream: Value) -> Iterator[Finding]:
     path, backends = (*path, "backends"), upstream.get("backends")
     if backends == []:
         yield path, "got an empty list, expected at least one backend"
+    yield from check_source(path, backends)
     if not isinstance(backends, list) or not _verifies(upstream.get("tls")):
         return
     for index, entry in enumerate(backends):
@@ -168,6 +172,25 @@ def _balancing(path: Path, upstream: Value) -> Iterator[Finding]:
     if total > MOST_WEIGHT:
         message = f"weights of {total} in all, expected at most {MOST_WEIGHT}"
         yield (*path, "backends"), f"{message} with ketama"
+
+
+def _health_check(path: Path, upstream: Value) -> Iterator[Finding]:
+    check = upstream.get("health_check") if isinstance(upstream, dict) else None
+    if not isinstance(check, dict) or not isinstance(upstream, dict):
+        return
+    path = (*path, "health_check")
+    if check.get("expect_status") == []:
+        yield (*path, "expect_status"), "got an empty list, expected at least one"
+    if check.get("method") == "HEAD" and check.get("expect_body") is not None:
+        message = "no content comes with HEAD (RFC 9110 9.3.2), expected another method"
+        yield (*path, "expect_body"), message
+    backends = upstream.get("backends")
+    if check.get("port") is None or not isinstance(backends, list):
+        return
+    targets = [_read(backend_target, entry) for entry in backends]
+    if any(target is not None and target.path for target in targets):
+        message = "a backend at unix: has no port, expected null"
+        yield (*path, "port"), message
 
 
 def _verifies(tls: Value) -> bool:

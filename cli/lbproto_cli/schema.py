@@ -27,7 +27,7 @@ from pydantic import (
 
 from lbproto.config import Config, Limits, Service, Template, Timeouts, Upstream
 from lbproto.machine.effects import Target
-from lbproto_cli import addresses, quantities, words
+from lbproto_cli import addresses, health, quantities, words
 from lbproto_cli.balancing import (
     BalanceFactor,
     MaxConnections,
@@ -38,6 +38,7 @@ from lbproto_cli.balancing import (
     Policy,
 )
 from lbproto_cli.problems import Path, shown
+from lbproto_cli.sources import DnsEntry, SourceEntry
 from lbproto_cli.tls import (
     CertificateEntry,
     ClientTlsEntry,
@@ -47,10 +48,12 @@ from lbproto_cli.tls import (
 )
 
 __all__ = [
+    "LIST",
     "MAPPING",
     "NAME",
     "SHAPES",
     "BackendEntry",
+    "BackendList",
     "File",
     "LimitsEntry",
     "ListenEntry",
@@ -64,6 +67,7 @@ __all__ = [
 
 NAME: Final = "<name>"
 MAPPING: Final = "<mapping>"
+LIST: Final = "<list>"
 """Tags of a union's branches; pydantic puts them into the paths of errors."""
 
 _MANY: Final = 1_000_000
@@ -223,12 +227,22 @@ class BackendEntry(BaseModel):
     max_connections: MaxConnections = None
 
 
+BackendList: TypeAlias = list[Annotated[BackendEntry, _SHORT_FORM]]
+
+
+def _listed(value: object) -> str:
+    return MAPPING if isinstance(value, dict) else LIST
+
+
 class UpstreamEntry(BaseModel):
     """One of `upstreams`, or the inline `upstream` of a service."""
 
     model_config = _STRICT
 
-    backends: list[Annotated[BackendEntry, _SHORT_FORM]]
+    backends: Annotated[
+        Annotated[BackendList, Tag(LIST)] | Annotated[SourceEntry, Tag(MAPPING)],
+        Discriminator(_listed),
+    ]
     policy: Policy = _UPSTREAM.policy
     hash_on: OfHash = _UPSTREAM.hash_on
     balance_factor: BalanceFactor = _UPSTREAM.balance_factor
@@ -237,7 +251,7 @@ class UpstreamEntry(BaseModel):
     tls: OfUpstream = None
     proxy_protocol: Annotated[str | None, PlainValidator(_header_version)] = None
     slow_start: Grace = _UPSTREAM.slow_start
-    health_check: LaterOrNull = None
+    health_check: health.OfUpstream = None
     outlier_detection: OfOutliers = None
     retry: LaterOrNull = None
 
@@ -329,12 +343,18 @@ SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("services", "*", "request_headers"), RequestRules),
     (("services", "*", "response_headers"), ResponseRules),
     (("services", "*", "upstream"), UpstreamEntry),
+    (("services", "*", "upstream", "backends", "dns"), DnsEntry),
+    (("services", "*", "upstream", "backends"), SourceEntry),
     (("services", "*", "upstream", "backends", "*"), BackendEntry),
+    (("services", "*", "upstream", "health_check"), health.HealthCheckEntry),
     (("services", "*", "upstream", "tls"), ClientTlsEntry),
     (("services", "*", "upstream", "outlier_detection"), OutlierEntry),
     (("services", "*", "upstream", "tls", "certificate"), CertificateEntry),
     (("upstreams", "*"), UpstreamEntry),
+    (("upstreams", "*", "backends", "dns"), DnsEntry),
+    (("upstreams", "*", "backends"), SourceEntry),
     (("upstreams", "*", "backends", "*"), BackendEntry),
+    (("upstreams", "*", "health_check"), health.HealthCheckEntry),
     (("upstreams", "*", "tls"), ClientTlsEntry),
     (("upstreams", "*", "outlier_detection"), OutlierEntry),
     (("upstreams", "*", "tls", "certificate"), CertificateEntry),

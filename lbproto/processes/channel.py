@@ -54,6 +54,13 @@ class Kind(Enum):
     """Some of them: `peers`, and as many descriptors; from a worker, or for one."""
     COLLECTED = b"c"
     """The end of the answer: how many clients a worker has `left`."""
+    HEALTH = b"P"
+    """Backends have become healthy, or ceased to be: `changes`, a list of lists of
+    upstream, backend, whether it is healthy, and the reason if not. From the prober, or
+    for a worker."""
+    BACKENDS = b"B"
+    """An `upstream` has these `backends` now: a list of lists of host, port, path and
+    weight. From the prober, or for a worker."""
 
 
 @value

@@ -91,7 +91,7 @@ class AsyncioRuntime:
     name = "asyncio"
 
     def env(self) -> Env:
-        """One thread feeds all machines: nothing to guard."""
+        """One thread feeds all machines; the lock is for who tells of health."""
         return WallClockEnv()
 
     def serve(

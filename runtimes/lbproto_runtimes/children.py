@@ -12,16 +12,19 @@ import os
 import signal
 import socket
 import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import LocalProtocolError
+from lbproto.processes.bulletin import Bulletin, Follower
 from lbproto.processes.channel import Message, MessageReader, encode
 from lbproto.proxy.gateway import Gateway
 from lbproto_runtimes import fdpass
 from lbproto_runtimes.courier import Courier
 from lbproto_runtimes.share import Ledger, Share
+from lbproto_runtimes.signals import HANDLED
 from lbproto_runtimes.worker import Setup, portion, work
 
 if TYPE_CHECKING:
@@ -92,11 +95,16 @@ class Children:
         """How many clients all of them have."""
         return self._ledger.total
 
-    def start(self, worker: WorkerId, setup: Setup, held: Collection[str]) -> None:
-        """Fork a worker, which does not accept on the listeners `held`."""
+    def start(
+        self, worker: WorkerId, setup: Setup, held: Collection[str], known: Bulletin
+    ) -> None:
+        """Fork a worker, which does not accept on the listeners `held`.
+
+        It begins with what is `known` of backends.
+        """
         place = self._ledger.take()
         try:
-            self._fork(worker, setup, place, held)
+            self._fork(worker, setup, place, held, known)
         except OSError as error:  # no process or no descriptor is left
             self._ledger.give_back(place)
             self._parent.exited(worker, f"not started: {error.strerror}", clean=False)
@@ -123,21 +131,31 @@ class Children:
             os.kill(child.pid, signal.SIGKILL)
 
     def _fork(
-        self, worker: WorkerId, setup: Setup, place: int | None, held: Collection[str]
+        self,
+        worker: WorkerId,
+        setup: Setup,
+        place: int | None,
+        held: Collection[str],
+        known: Bulletin,
     ) -> None:
         ours, theirs = socket.socketpair()
         gc.collect()  # what is garbage now would be copied in every worker
         gc.freeze()
+        # A signal of the child's must not run the master's handler in it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             pid = os.fork()
+            if pid == 0:
+                share = None if place is None else Share(self._ledger, place)
+                private = [ours.fileno(), *self._watch.descriptors]
+                private += self._parent.private()
+                _be_worker(setup, self._logs, theirs, share, held, known, private)
         except OSError:
             ours.close()
             theirs.close()
             raise
-        if pid == 0:
-            share = None if place is None else Share(self._ledger, place)
-            private = [ours.fileno(), *self._watch.descriptors, *self._parent.private()]
-            _be_worker(setup, self._logs, theirs, share, held, private)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         gc.unfreeze()
         theirs.close()
         child = self._children[worker] = _Child(pid, place)
@@ -189,6 +207,7 @@ def _be_worker(
     channel: socket.socket,
     share: Share | None,
     held: Collection[str],
+    known: Bulletin,
     private: list[int],
 ) -> NoReturn:
     """Go on as a worker."""
@@ -196,6 +215,9 @@ def _be_worker(
     try:
         if threading.current_thread() is threading.main_thread():
             signal.set_wakeup_fd(-1)
+            for number in HANDLED:
+                signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         # The objects around them live on in the frames below, and are never used.
         fdpass.close_all(private)
         config = portion(setup.config, worker_count(setup.config.threads))
@@ -203,6 +225,10 @@ def _be_worker(
         listeners = [
             replace(one, share=share, held=one.key in held) for one in setup.listeners
         ]
-        status = work(replace(setup, listeners=listeners), gateway, logs, channel)
+        follower = Follower(config, gateway.balancer)
+        for message in known.messages():
+            follower.take(message, time.monotonic())
+        setup = replace(setup, listeners=listeners)
+        status = work(setup, gateway, follower, logs, channel)
     finally:
         os._exit(status)

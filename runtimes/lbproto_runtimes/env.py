@@ -1,9 +1,9 @@
-"""The world of a worker: the wall clock, random numbers, a lock if it has threads."""
+"""The world of one worker: the wall clock for dates, chance, and a lock."""
 
 from __future__ import annotations
 
-import contextlib
 import random
+import threading
 import time
 from contextlib import AbstractContextManager
 from email.utils import formatdate
@@ -17,8 +17,8 @@ class WallClockEnv:
     __slots__ = ("_date", "_guard")
 
     def __init__(self, guard: AbstractContextManager[object] | None = None) -> None:
-        """Without a guard, one thread must feed all machines."""
-        self._guard = guard or contextlib.nullcontext()
+        """Without a guard, a lock is one: another thread tells of backends' health."""
+        self._guard = guard or threading.RLock()
         self._date = (-1, b"")
 
     @property

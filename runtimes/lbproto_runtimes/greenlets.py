@@ -195,7 +195,7 @@ class GeventRuntime:
     name = "gevent"
 
     def env(self) -> Env:
-        """One thread feeds all machines: nothing to guard."""
+        """One thread feeds all machines; the lock is for who tells of health."""
         return WallClockEnv()
 
     def serve(

@@ -24,12 +24,11 @@ from lbproto.machine.errors import LbError, LocalProtocolError
 from lbproto.processes.facts import (
     Interrupted,
     Left,
-    Reopened,
     Resumed,
     Terminated,
 )
 from lbproto_runtimes.hand_over import HandOver
-from lbproto_runtimes.listen import key_of, own, unlink
+from lbproto_runtimes.listen import key_of, own
 from lbproto_runtimes.signals import signals
 from lbproto_runtimes.take_over import TakeOver
 from lbproto_runtimes.upgrade_sock import Meeting
@@ -109,8 +108,7 @@ class Master:
         if self._take_over is not None:
             self._take_over.close()
         if self._workers is not None:
-            self._workers.close_listeners()
-            unlink(self._workers.listeners)
+            self._workers.close()
 
     def serve(self, setup: Setup) -> int:
         """Serve until a signal ends it; return the exit status."""
@@ -196,7 +194,7 @@ class Master:
             case signal.SIGUSR1:
                 self._logs.reopen()
                 if self._workers is not None:
-                    self._workers.tell(Reopened())
+                    self._workers.reopen()
             case signal.SIGHUP:
                 self._later(self._reload, "a reload")
             case signal.SIGQUIT if self._hand_over is not None:

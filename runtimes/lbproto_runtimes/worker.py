@@ -9,8 +9,8 @@ itself.
 from __future__ import annotations
 
 import os
-import signal
 import threading
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -21,13 +21,13 @@ from lbproto.processes.channel import Kind, Message, MessageReader, encode
 from lbproto_runtimes import fdpass
 from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.moved import BATCH, message, unpack
-from lbproto_runtimes.signals import HANDLED
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from lbproto.config import Config
+    from lbproto.config import Backend, Config
+    from lbproto.processes.bulletin import Follower
     from lbproto.proxy.gateway import Gateway
     from lbproto_runtimes.api import Runtime, Serving
     from lbproto_runtimes.contexts import Contexts
@@ -49,6 +49,8 @@ class Setup:
     runtime: Runtime
     listeners: Sequence[Listener]
     contexts: Contexts
+    read_backends: Callable[[str], tuple[Backend, ...]] | None = None
+    """Reads the file of a `FileSource`; raises `LbError` if it is wrong."""
 
 
 def portion(config: Config, workers: int) -> Config:
@@ -61,11 +63,15 @@ def portion(config: Config, workers: int) -> Config:
     return replace(config, services=tuple(services))
 
 
-def work(setup: Setup, gateway: Gateway, logs: Logs, channel: socket.socket) -> int:
+def work(
+    setup: Setup,
+    gateway: Gateway,
+    follower: Follower,
+    logs: Logs,
+    channel: socket.socket,
+) -> int:
     """Serve in this process until the master says otherwise; return the status."""
-    for number in HANDLED:
-        signal.signal(number, signal.SIG_IGN)
-    ear = _Ear(setup.config, logs, channel)
+    ear = _Ear(setup.config, follower, logs, channel)
     try:
         setup.runtime.serve(gateway, setup.listeners, logs, ear.ready, setup.contexts)
     except BaseException as error:
@@ -77,8 +83,11 @@ def work(setup: Setup, gateway: Gateway, logs: Logs, channel: socket.socket) -> 
 class _Ear:
     """Listens to the master."""
 
-    def __init__(self, config: Config, logs: Logs, channel: socket.socket) -> None:
+    def __init__(
+        self, config: Config, follower: Follower, logs: Logs, channel: socket.socket
+    ) -> None:
         self._config = config
+        self._follower = follower
         self._logs = logs
         self._channel = channel
         self._lock = threading.Lock()
@@ -133,6 +142,8 @@ class _Ear:
                 serving.stop()
             case Kind.REOPEN:
                 self._logs.reopen()
+            case Kind.HEALTH | Kind.BACKENDS:
+                self._follower.take(order, time.monotonic())
             case Kind.HOLD:
                 serving.hold(_keys(fields), partial(self._say, Message(Kind.HELD, {})))
             case Kind.ACCEPT:

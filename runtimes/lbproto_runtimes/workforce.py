@@ -23,6 +23,7 @@ from lbproto.processes.facts import (
     Kill,
     Ready,
     Renewed,
+    Reopened,
     Start,
     Started,
     Tell,
@@ -36,6 +37,7 @@ from lbproto.processes.supervisor import Supervisor
 from lbproto_runtimes.children import Children, worker_count
 from lbproto_runtimes.listen import unlink
 from lbproto_runtimes.moved import Moved, message, unpack
+from lbproto_runtimes.prober import Prober
 from lbproto_runtimes.rounds import Rounds
 
 if TYPE_CHECKING:
@@ -88,11 +90,13 @@ class Workforce:
         self._newest = 1
         self._whole = False
         self._employer = employer
+        self._watch = watch
         self._logs = logs
         self._supervisor = Supervisor(terms_of(setup))
         # Room for several generations at a time; without a place one goes without.
         places = 4 * terms_of(setup).workers + 16
         self._children = Children(self, watch, logs, places)
+        self._prober = Prober(watch, logs, self._tell_all, self._kept_from_prober)
         self._rounds = Rounds()
         self._held: dict[str, None] = {}
         self._given_up: list[Moved] = []
@@ -128,12 +132,13 @@ class Workforce:
     @property
     def deadline(self) -> float:
         """When to call `tick`, on the monotonic clock."""
-        return self._supervisor.deadline
+        return min(self._supervisor.deadline, self._prober.deadline)
 
     def tick(self) -> None:
         """Time has passed."""
         if self._supervisor.deadline <= time.monotonic():
             self.tell(Tick())
+        self._prober.tick()
 
     def tell(self, fact: Fact) -> None:
         """Tell the supervisor a fact, and do what it decides."""
@@ -177,12 +182,21 @@ class Workforce:
         held = [*self._given_up, *self._waiting]
         return [*self._employer.private(), *(one.sock.fileno() for one in held)]
 
+    def _tell_all(self, message: Message) -> None:
+        for worker in self._children.alive:
+            self._children.tell(worker, message)
+
+    def _kept_from_prober(self) -> Iterable[int]:
+        listeners = (it.socket.fileno() for it in self.listeners)
+        return [*self._watch.descriptors, *self.private(), *listeners]
+
     # -- deeds ---------------------------------------------------------------
 
     def _do(self, deed: Deed) -> None:
         match deed:
             case Start(worker, generation):
-                self._children.start(worker, self._setups[generation], self._held)
+                setup, known = self._setups[generation], self._prober.bulletin
+                self._children.start(worker, setup, self._held, known)
             case Tell(worker, said):
                 self._children.tell(worker, said)
             case Kill(worker):
@@ -192,6 +206,7 @@ class Workforce:
                 self._drop([it for it in self._setups if it < generation])
                 fields = {"generation": generation}
                 self._logs.log(Level.INFO, "generation serves", fields)
+                self._prober.serve(self._setups[generation])
                 self._employer.up(generation)
             case Down(generation):
                 self._drop([generation])
@@ -218,6 +233,17 @@ class Workforce:
     def listeners(self) -> list[Listener]:
         """The listeners of all generations; some have the same socket."""
         return [it for setup in self._setups.values() for it in setup.listeners]
+
+    def close(self) -> None:
+        """Probe no more, close what is left, and remove the files of sockets."""
+        self._prober.end()
+        self.close_listeners()
+        unlink(self.listeners)
+
+    def reopen(self) -> None:
+        """Have everybody open the logs anew."""
+        self._prober.reopen()
+        self.tell(Reopened())
 
     def close_listeners(self, keys: Collection[str] | None = None) -> None:
         """Leave these sockets, or all, to the workers.

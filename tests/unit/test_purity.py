@@ -38,6 +38,8 @@ FOLDERS = [
     "framing",
     "rewriting",
     "selection",
+    "health",
+    "discovery",
     "handover",
     "processes",
     "proxy",

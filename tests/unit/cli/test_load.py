@@ -15,6 +15,7 @@ from lbproto.config import (
     Config,
     HashOn,
     HeaderRules,
+    HealthCheck,
     Limits,
     Listen,
     OutlierDetection,
@@ -216,7 +217,6 @@ def test_a_section_with_nothing_in_it_means_defaults() -> None:
         "access_log: {path: /x, format: off}",
         service("routes: []"),
         upstream("sticky: null"),
-        upstream("health_check:"),
     ],
 )
 def test_a_key_that_works_later_may_say_that_it_is_off(text: str) -> None:
@@ -406,3 +406,42 @@ def test_an_unreadable_file_is_named(tmp_path) -> None:
         load(str(tmp_path), RUNTIMES)
     with pytest.raises(Unreadable, match="null byte"):
         load("a\0b", RUNTIMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", None),
+        ("health_check:", None),
+        ("health_check: false", None),
+        ("health_check: true", HealthCheck()),
+        ("health_check: {}", HealthCheck()),
+        (
+            "health_check: {type: tcp, interval: 1s, timeout: 1s, healthy_after: 1, "
+            "unhealthy_after: 1, path: /healthz, host: null, expect_status: [200]}",
+            HealthCheck(path=b"/healthz"),
+        ),
+        (
+            "health_check: {type: http, interval: 250ms, timeout: 2, method: OPTIONS, "
+            "healthy_after: 2, unhealthy_after: 3, path: '/a?b=%20', port: 81, "
+            "host: 'a.example:80', expect_status: [200, 204], expect_body: grün, "
+            "reuse: true}",
+            HealthCheck(
+                type="http",
+                interval=0.25,
+                timeout=2.0,
+                healthy_after=2,
+                unhealthy_after=3,
+                port=81,
+                method=b"OPTIONS",
+                path=b"/a?b=%20",
+                host=b"a.example:80",
+                expect_status=(200, 204),
+                expect_body="grün".encode(),
+                reuse=True,
+            ),
+        ),
+    ],
+)
+def test_health_checks_of_an_upstream(text: str, wanted: HealthCheck | None) -> None:
+    assert config(upstream(text)).upstreams["a"].health_check == wanted

@@ -1,0 +1,1 @@
+"""Whether backends answer: probes, and who remembers what they found."""
