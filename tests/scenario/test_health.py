@@ -219,9 +219,7 @@ def test_all_backends_are_probed_at_once_and_then_at_intervals() -> None:
     # Up to a tenth of an interval is left out by chance, so that they part.
     for dials in (world.dials(FIRST), world.dials(SECOND)):
         assert dials[0] == 0.0
-        pauses = [
-            after - before for before, after in zip(dials, dials[1:], strict=False)
-        ]
+        pauses = [after - before for before, after in pairwise(dials)]
         assert len(pauses) == 3
         assert all(9.0 <= pause <= 10.0 for pause in pauses)
     assert world.dials(FIRST) != world.dials(SECOND)
