@@ -37,3 +37,10 @@ def test_the_guard_can_be_held_again_and_again() -> None:
         pass
     with env.guard:
         pass
+
+
+def test_chance_is_a_number_below_one() -> None:
+    env = WallClockEnv()
+    drawn = [env.random() for _ in range(100)]
+    assert all(0 <= number < 1 for number in drawn)
+    assert len(set(drawn)) > 90
