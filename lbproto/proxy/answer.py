@@ -81,7 +81,7 @@ class Answer:
             # The client is slow; the backend is not to blame for silence.
             exchange.timers.clear(Timer.RESPONSE_BODY)
         else:
-            patience = exchange.site.service.timeouts.response_body
+            patience = exchange.service.timeouts.response_body
             exchange.timers.set(Timer.RESPONSE_BODY, now + patience)
 
     def _pass_on(self, events: list[HttpEvent], attempt: Attempt, now: float) -> None:
@@ -119,7 +119,7 @@ class Answer:
 
     def _interim(self, head: ResponseHead, now: float) -> None:
         exchange = self._exchange
-        limit = exchange.site.service.limits.interim_responses
+        limit = exchange.service.limits.interim_responses
         self._interims += 1
         if self._interims > limit:
             detail = f"more than {limit} interim responses"
@@ -152,7 +152,7 @@ class Answer:
         exchange = self._exchange
         request, peer = exchange.head, exchange.client.peer
         assert request is not None, "a backend answers what was asked"
-        out = downstream_response(head, request, peer, exchange.site.service, date)
+        out = downstream_response(head, request, peer, exchange.service, date)
         exchange.client.codec.send(out)
 
     def _switch(self, head: ResponseHead, attempt: Attempt, now: float) -> None:

@@ -42,12 +42,21 @@ CONNECT_CODES: Final = {
 class Delivery:
     """One request on its way up."""
 
-    __slots__ = ("_exchange", "_failed", "_replayed", "attempt", "held", "request")
+    __slots__ = (
+        "_exchange",
+        "_failed",
+        "_replayed",
+        "_upstream",
+        "attempt",
+        "held",
+        "request",
+    )
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._failed: list[BackendId] = []
         self._replayed = False
+        self._upstream = ""
         self.held = HeldContent()
         self.request: RequestHead | None = None
         """As it goes out; set by `begin`."""
@@ -65,11 +74,11 @@ class Delivery:
         """More content can be used now."""
         return not (self.using.blocked or self.held.overfull)
 
-    def begin(self, request: RequestHead, now: float) -> None:
+    def begin(self, request: RequestHead, upstream: str, now: float) -> None:
         """Pick a backend for a request and start towards it."""
         self.request = request
+        self._upstream = upstream
         exchange = self._exchange
-        upstream = exchange.site.service.upstream
         lease = exchange.site.balancer.lease(upstream, self._failed, now)
         if lease is None:
             detail = f"upstream {upstream} has no backend"
@@ -97,7 +106,7 @@ class Delivery:
             self._transmit(attempt, now)
         else:
             exchange.go(Step.LEASED)
-            patience = exchange.site.service.timeouts.connect
+            patience = exchange.service.timeouts.connect
             exchange.timers.set(Timer.CONNECT, now + patience)
 
     def _transmit(self, attempt: Attempt, now: float) -> None:
@@ -111,7 +120,7 @@ class Delivery:
         if exchange.stage is not Stage.AWAITING:
             return
         if self.held.complete or self.using.blocked or exchange.awaits_continue:
-            patience = exchange.site.service.timeouts.response_header
+            patience = exchange.service.timeouts.response_header
             exchange.timers.set(Timer.RESPONSE, now + patience)
         else:
             exchange.timers.clear(Timer.RESPONSE)
@@ -167,7 +176,7 @@ class Delivery:
         self.end(outcome, now)
         self._failed.append(attempt.lease.backend)
         if not ours and len(self._failed) <= site.max_retries:
-            lease = site.balancer.lease(site.service.upstream, self._failed, now)
+            lease = site.balancer.lease(self._upstream, self._failed, now)
             if lease is not None:
                 exchange.log(Level.WARNING, "trying another backend", code, detail)
                 exchange.go(Step.RETRY)

@@ -40,6 +40,7 @@ from lbproto.machine.timers import Timer, TimerTable
 from lbproto.proxy.access import Tally
 from lbproto.proxy.answer import Answer
 from lbproto.proxy.delivery import Delivery
+from lbproto.proxy.directions import direct
 from lbproto.proxy.replies import error_reply, options_reply
 from lbproto.proxy.stages import Stage, Step, advance
 from lbproto.proxy.tunnel import Tunnel
@@ -74,6 +75,7 @@ class Exchange:
         "client",
         "delivery",
         "head",
+        "service",
         "stage",
         "stream",
         "tally",
@@ -85,6 +87,8 @@ class Exchange:
         self.stage = Stage.IDLE
         self.stream = stream
         self.client = client
+        self.service = client.site.service
+        """What holds for this request: the service, as the route has changed it."""
         self.head: RequestHead | None = None
         """The request as it came; None until its head was understood."""
         self.timers = TimerTable()
@@ -159,9 +163,18 @@ class Exchange:
             self.fail(event.error, event.detail, now)
         else:
             assert not isinstance(event, ResponseHead), "a client sends none"
+            if isinstance(event, Body) and self._too_large(len(event.data)):
+                detail = "the content is over the limit of its route"
+                self.fail(ErrorCode.CONTENT_TOO_LARGE, detail, now)
+                return
             self.delivery.content(event, now)
             self.answer.expect_more(now)
             self.pace(now)
+
+    def _too_large(self, more: int) -> bool:
+        """Tell whether a piece is too much; the codec knows no route's limit."""
+        limit = self.service.limits.body_size
+        return limit is not None and self.delivery.held.received + more > limit
 
     def on_client_data(self, data: bytes, now: float) -> None:
         """Take the client's bytes for the tunnel."""
@@ -186,22 +199,27 @@ class Exchange:
     def _begin(self, head: RequestHead, now: float) -> None:
         self.go(Step.HEAD)
         self.head = head
-        empty = head.body in (NO_BODY, length(0))
-        self.delivery.held.complete = empty
-        service = self.site.service
+        self.delivery.held.complete = head.body in (NO_BODY, length(0))
+        service = self.service
         if service.underscores == "reject" and has_underscore(head):
             self.fail(ErrorCode.SYNTAX, "underscore in a field name", now)
         elif loops(head, service.via):
             self.fail(ErrorCode.LOOP, "our own pseudonym in Via", now)
         elif answers_itself(head):
-            self._reply(options_reply(self.stream, self.date(now)), b"", None, now)
+            self.reply(options_reply(self.stream, self.date(now)), b"", None, now)
         else:
-            request = upstream_request(head, self.client.peer, service)
-            if request.upgrade and not empty:
-                self.fail(ErrorCode.SYNTAX, "Upgrade in a request with content", now)
-            else:
-                self.delivery.begin(request, now)
-                self.pace(now)
+            direct(self, head, now)
+
+    def forward(
+        self, head: RequestHead, target: bytes, upstream: str, now: float
+    ) -> None:
+        """Send the request to one of an upstream's backends."""
+        request = upstream_request(head, self.client.peer, self.service, target)
+        if request.upgrade and not self.request_complete:
+            self.fail(ErrorCode.SYNTAX, "Upgrade in a request with content", now)
+        else:
+            self.delivery.begin(request, upstream, now)
+            self.pace(now)
 
     def pace(self, now: float) -> None:
         """Arm the client's deadline for its next bytes, if it is its turn."""
@@ -211,7 +229,7 @@ class Exchange:
         if held.complete or self.awaits_continue or not self.delivery.wants_more:
             self.timers.clear(Timer.REQUEST_BODY)
         else:
-            patience = self.site.service.timeouts.request_body
+            patience = self.service.timeouts.request_body
             self.timers.set(Timer.REQUEST_BODY, now + patience)
 
     # -- deadlines -----------------------------------------------------------
@@ -241,17 +259,18 @@ class Exchange:
             return
         if verdict.close or not self.request_complete:
             self.client.codec.go_away()
-        service = self.site.service
+        service = self.service
         head, content = error_reply(code, service, self.stream, self.date(now))
-        self._reply(head, content, code, now)
+        self.reply(head, content, code, now)
 
-    def _reply(
+    def reply(
         self,
         head: ResponseHead,
         content: bytes,
         code: ErrorCode | None,
         now: float,
     ) -> None:
+        """Answer the client ourselves; `code` says why, if it is an error."""
         self.go(Step.BAD_HEAD if self.stage is Stage.IDLE else Step.GIVE_UP)
         self.tally.status = head.status
         codec = self.client.codec
@@ -296,7 +315,7 @@ class Exchange:
 
     def touch_tunnel(self, now: float) -> None:
         """Something passed through the tunnel: its silence starts anew."""
-        self.timers.set(Timer.TUNNEL, now + self.site.service.timeouts.tunnel)
+        self.timers.set(Timer.TUNNEL, now + self.service.timeouts.tunnel)
 
     def date(self, now: float) -> bytes:
         """The wall-clock time as an IMF-fixdate."""

@@ -6,6 +6,7 @@ from lbproto.config import Service
 from lbproto.framing.codec import ClientCodec, CodecLimits, ServerCodec
 from lbproto.framing.h11codec import H11ClientCodec, H11ServerCodec
 from lbproto.machine.env import Env
+from lbproto.routing.table import RouteTable
 from lbproto.selection.balancer import Balancer
 
 __all__ = ["Site"]
@@ -14,7 +15,15 @@ __all__ = ["Site"]
 class Site:
     """A service at work: its rules, its limits, how many clients it has."""
 
-    __slots__ = ("_limits", "balancer", "connections", "env", "max_retries", "service")
+    __slots__ = (
+        "_limits",
+        "balancer",
+        "connections",
+        "env",
+        "max_retries",
+        "service",
+        "table",
+    )
 
     def __init__(
         self, service: Service, balancer: Balancer, env: Env, max_retries: int
@@ -25,11 +34,13 @@ class Site:
         self.env = env
         self.max_retries = max_retries
         self.connections = 0
+        self.table = RouteTable(service) if service.routes else None
+        """Who takes a request; None: the service's upstream takes all."""
         self._limits = CodecLimits(
             request_line=limits.request_line,
             header_size=limits.header_size,
             header_count=limits.header_count,
-            body_size=limits.body_size,
+            body_size=self._largest_body(),
             chunk_extensions=limits.chunk_extensions,
             trailer_size=limits.trailer_size,
             response_header_size=limits.response_header_size,
@@ -42,6 +53,18 @@ class Site:
     def client_codec(self) -> ClientCodec:
         """Make the codec for one exchange with a backend."""
         return H11ClientCodec(self._limits)
+
+    def _largest_body(self) -> int | None:
+        """What a codec lets pass; a route may allow more than its service."""
+        services = [self.service]
+        if self.table is not None:
+            services += [plan.service for plan in self.table.plans]
+        largest = 0
+        for service in services:
+            if service.limits.body_size is None:
+                return None
+            largest = max(largest, service.limits.body_size)
+        return largest
 
     @property
     def has_room(self) -> bool:

@@ -72,9 +72,9 @@ def answers_itself(head: RequestHead) -> bool:
 
 
 def upstream_request(
-    head: RequestHead, peer: PeerInfo, service: Service
+    head: RequestHead, peer: PeerInfo, service: Service, target: bytes | None = None
 ) -> RequestHead:
-    """Make the request head that goes to a backend."""
+    """Make the request head that goes to a backend, with another target if given."""
     headers = head.headers.copy()
     headers.remove_all(hop_fields(head))
     if service.underscores == "drop":
@@ -93,7 +93,7 @@ def upstream_request(
     return RequestHead(
         stream=head.stream,
         method=head.method,
-        target=head.target,
+        target=head.target if target is None else target,
         authority=headers.get(b"host") or b"",
         scheme=head.scheme,
         headers=headers,

@@ -37,6 +37,7 @@ FOLDERS = [
     "machine",
     "framing",
     "rewriting",
+    "routing",
     "selection",
     "handover",
     "processes",
