@@ -245,6 +245,15 @@ class Service:
     request_headers: HeaderRules = field(default_factory=HeaderRules)
     response_headers: HeaderRules = field(default_factory=HeaderRules)
 
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """The names of all upstreams that its requests may go to, each once."""
+        names = [self.upstream] if self.upstream is not None else []
+        for route in self.routes:
+            names += [route.upstream] if route.upstream is not None else []
+            names += [share.upstream for share in route.split]
+        return tuple(dict.fromkeys(names))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:

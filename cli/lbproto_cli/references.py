@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lbproto.config import Template
 from lbproto_cli.addresses import backend_target, listen_target
 from lbproto_cli.problems import Path, nearest, path_text, shown
+from lbproto_cli.route_references import check_route, upstreams_of
 from lbproto_cli.words import field_value
 
 if TYPE_CHECKING:
@@ -38,9 +39,17 @@ def check_references(root: Value, runtimes: Collection[str]) -> Iterator[Finding
     upstreams = root.get("upstreams")
     for index, service in services:
         path = ("services", index, "upstream")
+        if service.get("upstream") is None and not service.get("routes"):
+            yield path, "missing, expected this key"
         yield from _upstream(path, service.get("upstream"), upstreams)
         yield from _backends(path, service.get("upstream"))
         yield from _rules(("services", index), service)
+        for number, route in _mappings(service.get("routes")):
+            at = ("services", index, "routes", number)
+            for place, name in upstreams_of(at, route):
+                yield from _upstream(place, name, upstreams)
+            yield from check_route(at, route)
+            yield from _rules(at, route)
     if isinstance(upstreams, dict):
         for name, upstream in upstreams.items():
             yield from _backends(("upstreams", name), upstream)
@@ -153,10 +162,10 @@ def _verifies(tls: Value) -> bool:
     return tls is True
 
 
-def _rules(path: Path, service: dict[str, Value]) -> Iterator[Finding]:
+def _rules(path: Path, owner: dict[str, Value]) -> Iterator[Finding]:
     """Header names differ in case only: which of the two values counts?"""
     for side in ("request_headers", "response_headers"):
-        rules = service.get(side)
+        rules = owner.get(side)
         edits = rules.get("set") if isinstance(rules, dict) else None
         seen: dict[str, str] = {}
         for name, value in (edits if isinstance(edits, dict) else {}).items():

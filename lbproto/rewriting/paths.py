@@ -48,7 +48,7 @@ def true_path(path: bytes) -> bytes | None:
     if _BROKEN.search(path) is not None:
         return None
     decoded = _ESCAPE.sub(_decode, path)
-    if b"\0" in decoded or decoded[:1] != b"/":
+    if b"\0" in decoded or path[:1] != b"/":
         return None
     segments = decoded.split(b"/")
     doubtful = b"//" in decoded or _ENCODED_SLASH.search(path) is not None

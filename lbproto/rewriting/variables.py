@@ -104,7 +104,8 @@ def _told(variable: Variable, request: RequestHead, peer: PeerInfo) -> str:
             return request.target.decode("ascii")
         case Variable.PATH:
             path = split_target(request.target)[0]
-            return encoded(true_path(path) or path).decode("ascii")
+            form = true_path(path)
+            return (path if form is None else encoded(form)).decode("ascii")
         case Variable.QUERY:
             return split_target(request.target)[1][1:].decode("ascii")
         case _:

@@ -62,7 +62,6 @@ LATER = [
         service("framing: native"),
         '4:12: services[0].framing: "native" is not supported yet, expected h11',
     ),
-    (service("routes:", "- match: {}"), "4:3: services[0].routes: not supported yet"),
     (
         upstream("policy: p2c"),
         '4:13: upstreams.a.policy: "p2c" is not supported yet, expected round_robin',
