@@ -90,12 +90,11 @@ class PathPattern:
         slots = [0] * (2 * self.groups + 2)
         place = 0
         for at, held in enumerate(reversed(sets)):
-            for target, noted in self._ways[place]:
-                if held >> target & 1:
-                    for slot in noted:
-                        slots[slot] = at
-                    place = target + 1
-                    break
+            ways = self._ways[place]
+            target, noted = next(way for way in ways if held >> way[0] & 1)
+            for slot in noted:
+                slots[slot] = at
+            place = target + 1
         return slots
 
 
