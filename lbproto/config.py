@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from lbproto.machine.effects import Target
 from lbproto.machine.tls import ClientTls, ServerTls
 
 __all__ = [
     "Backend",
+    "Backoff",
     "Config",
     "HeaderRules",
     "Limits",
@@ -25,6 +26,8 @@ __all__ = [
     "Match",
     "Redirect",
     "Respond",
+    "Retry",
+    "RetryOn",
     "Rewrite",
     "Route",
     "RouteLimits",
@@ -263,6 +266,35 @@ class Backend:
     weight: int = 1
 
 
+RetryOn: TypeAlias = Literal[
+    "connect_failure", "reused_connection_closed", "connection_closed", "timeout"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """How long to wait before another try: at random, up to a bound that doubles."""
+
+    base: float = 0.025
+    """Seconds: the bound before the first."""
+    max: float = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """When a request goes out again; `lbproto.proxy.retry` has the whole table."""
+
+    on: tuple[RetryOn, ...] = ("connect_failure", "reused_connection_closed")
+    statuses: tuple[int, ...] = ()
+    """Responses of 5xx that another backend may improve on."""
+    budget_percent: int | None = None
+    """How many of the requests may be repeated lately; None: as many as it takes."""
+    per_try_timeout: float | None = None
+    """Seconds to connect, and then to begin a response; None: as for the last try."""
+    backoff: Backoff | None = None
+    """None: at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """Servers that answer the same requests."""
@@ -273,6 +305,7 @@ class Upstream:
     tls: ClientTls | None = None
     proxy_protocol: Literal["v1", "v2"] | None = None
     """The PROXY header that opens each connection to a backend."""
+    retry: Retry = field(default_factory=Retry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ from lbproto_cli.header_rules import header_rules
 from lbproto_cli.positions import MAX_BYTES, Document, Value, read_document
 from lbproto_cli.problems import ConfigProblems, Path, Problem, nearest, shown
 from lbproto_cli.references import check_references
+from lbproto_cli.retries import retry
 from lbproto_cli.routes import route
 from lbproto_cli.tls import client_tls, server_tls
 from lbproto_cli.words import NOT_YET
@@ -224,6 +225,7 @@ def _upstream(name: str, entry: schema.UpstreamEntry, folder: str) -> Upstream:
         backends=backends,
         tls=client_tls(entry.tls, folder),
         proxy_protocol=cast("HeaderVersion | None", entry.proxy_protocol),
+        retry=retry(entry.retry),
     )
 
 

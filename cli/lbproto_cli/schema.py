@@ -27,7 +27,7 @@ from pydantic import (
 
 from lbproto.config import Config, Limits, Service, Timeouts
 from lbproto.machine.effects import Target
-from lbproto_cli import addresses, quantities, words
+from lbproto_cli import addresses, quantities, retries, words
 from lbproto_cli.header_rules import NULL_IS_EMPTY, RequestRules, ResponseRules
 from lbproto_cli.problems import Path, shown
 from lbproto_cli.routes import (
@@ -207,7 +207,7 @@ class UpstreamEntry(BaseModel):
     ] = None
     health_check: LaterOrNull = None
     outlier_detection: LaterOrNull = None
-    retry: LaterOrNull = None
+    retry: retries.OfUpstream = None
 
 
 Network: TypeAlias = Annotated[
@@ -309,10 +309,14 @@ SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("services", "*", "routes", "*", "response_headers"), ResponseRules),
     (("services", "*", "upstream"), UpstreamEntry),
     (("services", "*", "upstream", "backends", "*"), BackendEntry),
+    (("services", "*", "upstream", "retry"), retries.RetryEntry),
+    (("services", "*", "upstream", "retry", "backoff"), retries.BackoffEntry),
     (("services", "*", "upstream", "tls"), ClientTlsEntry),
     (("services", "*", "upstream", "tls", "certificate"), CertificateEntry),
     (("upstreams", "*"), UpstreamEntry),
     (("upstreams", "*", "backends", "*"), BackendEntry),
+    (("upstreams", "*", "retry"), retries.RetryEntry),
+    (("upstreams", "*", "retry", "backoff"), retries.BackoffEntry),
     (("upstreams", "*", "tls"), ClientTlsEntry),
     (("upstreams", "*", "tls", "certificate"), CertificateEntry),
 )

@@ -101,6 +101,8 @@ class Answer:
                 self._reset(event, attempt, now)
             if exchange.stage not in (Stage.AWAITING, Stage.STREAMING):
                 return
+            if exchange.delivery.attempt is not attempt:
+                return  # another backend is asked; what this one says is void
         exchange.client.flush()
 
     def _reset(self, event: Reset, attempt: Attempt, now: float) -> None:
@@ -110,11 +112,12 @@ class Answer:
             self._exchange.delivery.on_closed(event.detail, now)
 
     def _head(self, head: ResponseHead, attempt: Attempt, now: float) -> None:
+        exchange = self._exchange
         if head.status == 101:
             self._switch(head, attempt, now)
         elif head.status < 200:
             self._interim(head, now)
-        else:
+        elif self._interims or not exchange.delivery.on_status(head.status, now):
             self._final(head, now)
 
     def _interim(self, head: ResponseHead, now: float) -> None:

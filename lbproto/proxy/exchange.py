@@ -239,7 +239,9 @@ class Exchange:
         if timer is Timer.CONNECT:
             self.delivery.on_connect_timeout(now)
         elif timer is Timer.RESPONSE:
-            self.fail(ErrorCode.RESPONSE_TIMEOUT, "no response head in time", now)
+            self.delivery.on_response_timeout(now)
+        elif timer is Timer.BACKOFF:
+            self.delivery.on_pause_over(now)
         elif timer is Timer.RESPONSE_BODY:
             self.fail(ErrorCode.RESPONSE_TIMEOUT, "the response's content stalls", now)
         elif timer is Timer.REQUEST_BODY:
@@ -321,9 +323,13 @@ class Exchange:
         """The wall-clock time as an IMF-fixdate."""
         return self.site.env.http_date(now)
 
-    def log(self, level: Level, message: str, code: ErrorCode, detail: str) -> None:
+    def log(
+        self, level: Level, message: str, code: ErrorCode | None, detail: str
+    ) -> None:
         """Write a log line about this exchange."""
-        fields: dict[str, object] = {"error": code.name.lower(), "detail": detail}
+        fields: dict[str, object] = {"detail": detail}
+        if code is not None:
+            fields = {"error": code.name.lower(), **fields}
         if self.tally.backend:
             fields["backend"] = self.tally.backend
         if self.head is not None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lbproto.config import Service
 from lbproto.framing.codec import ClientCodec, CodecLimits, ServerCodec
 from lbproto.framing.h11codec import H11ClientCodec, H11ServerCodec
 from lbproto.machine.env import Env
+from lbproto.proxy.destination import Destination
 from lbproto.routing.table import RouteTable
 from lbproto.selection.balancer import Balancer
 
@@ -19,6 +22,7 @@ class Site:
         "_limits",
         "balancer",
         "connections",
+        "destinations",
         "env",
         "max_retries",
         "service",
@@ -26,11 +30,17 @@ class Site:
     )
 
     def __init__(
-        self, service: Service, balancer: Balancer, env: Env, max_retries: int
+        self,
+        service: Service,
+        balancer: Balancer,
+        destinations: Mapping[str, Destination],
+        env: Env,
+        max_retries: int,
     ) -> None:
         limits = service.limits
         self.service = service
         self.balancer = balancer
+        self.destinations = destinations
         self.env = env
         self.max_retries = max_retries
         self.connections = 0

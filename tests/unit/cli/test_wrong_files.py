@@ -83,7 +83,6 @@ LATER = [
         upstream("outlier_detection: {}"),
         "4:5: upstreams.a.outlier_detection: not supported yet",
     ),
-    (upstream("retry: {}"), "4:5: upstreams.a.retry: not supported yet"),
     (
         'upstreams: {a: {backends: [{address: "h:1", backup: true}]}}',
         "1:53: upstreams.a.backends[0].backup: true is not supported yet",
