@@ -32,8 +32,10 @@ __all__ = [
     "Route",
     "RouteLimits",
     "RouteTimeouts",
+    "Secret",
     "Service",
     "Share",
+    "Sticky",
     "Template",
     "Timeouts",
     "Upstream",
@@ -295,6 +297,28 @@ class Retry:
     """None: at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Bytes that no message shows."""
+
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sticky:
+    """A cookie that brings a client back to the backend it had."""
+
+    cookie: bytes
+    secret: Secret
+    """Signs the values; who knows it can tell which backend one is for."""
+    secure: bool | None = None
+    """None: if the client speaks TLS to us."""
+    http_only: bool = True
+    same_site: Literal["lax", "strict", "none"] | None = None
+    max_age: int | None = None
+    """Seconds; None: as long as the browser runs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """Servers that answer the same requests."""
@@ -306,6 +330,7 @@ class Upstream:
     proxy_protocol: Literal["v1", "v2"] | None = None
     """The PROXY header that opens each connection to a backend."""
     retry: Retry = field(default_factory=Retry)
+    sticky: Sticky | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from lbproto.config import (
 )
 from lbproto.machine.errors import LbError
 from lbproto_cli import schema
+from lbproto_cli.affinity import sticky
 from lbproto_cli.header_rules import header_rules
 from lbproto_cli.positions import MAX_BYTES, Document, Value, read_document
 from lbproto_cli.problems import ConfigProblems, Path, Problem, nearest, shown
@@ -226,6 +227,7 @@ def _upstream(name: str, entry: schema.UpstreamEntry, folder: str) -> Upstream:
         tls=client_tls(entry.tls, folder),
         proxy_protocol=cast("HeaderVersion | None", entry.proxy_protocol),
         retry=retry(entry.retry),
+        sticky=sticky(entry.sticky),
     )
 
 

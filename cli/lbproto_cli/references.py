@@ -43,6 +43,7 @@ def check_references(root: Value, runtimes: Collection[str]) -> Iterator[Finding
             yield path, "missing, expected this key"
         yield from _upstream(path, service.get("upstream"), upstreams)
         yield from _backends(path, service.get("upstream"))
+        yield from _sticky(path, service.get("upstream"))
         yield from _rules(("services", index), service)
         for number, route in _mappings(service.get("routes")):
             at = ("services", index, "routes", number)
@@ -53,6 +54,7 @@ def check_references(root: Value, runtimes: Collection[str]) -> Iterator[Finding
     if isinstance(upstreams, dict):
         for name, upstream in upstreams.items():
             yield from _backends(("upstreams", name), upstream)
+            yield from _sticky(("upstreams", name), upstream)
 
 
 def _mappings(values: Value) -> Iterator[tuple[int, dict[str, Value]]]:
@@ -153,6 +155,15 @@ def _backends(path: Path, upstream: Value) -> Iterator[Finding]:
             # Whatever certificate it shows, there is nothing to compare with.
             message = "no name to find in its certificate, expected sni in tls"
             yield (*path, index), f"{message}, or verify: false there"
+
+
+def _sticky(path: Path, upstream: Value) -> Iterator[Finding]:
+    sticky = upstream.get("sticky") if isinstance(upstream, dict) else None
+    if not isinstance(sticky, dict):
+        return
+    if sticky.get("same_site") == "none" and sticky.get("secure") is False:
+        message = "browsers take such a cookie only if it is secure, expected secure"
+        yield (*path, "sticky", "same_site"), f"{message}: true beside it"
 
 
 def _verifies(tls: Value) -> bool:

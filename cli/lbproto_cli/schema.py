@@ -27,7 +27,7 @@ from pydantic import (
 
 from lbproto.config import Config, Limits, Service, Timeouts
 from lbproto.machine.effects import Target
-from lbproto_cli import addresses, quantities, retries, words
+from lbproto_cli import addresses, affinity, quantities, retries, words
 from lbproto_cli.header_rules import NULL_IS_EMPTY, RequestRules, ResponseRules
 from lbproto_cli.problems import Path, shown
 from lbproto_cli.routes import (
@@ -199,7 +199,7 @@ class UpstreamEntry(BaseModel):
         str, PlainValidator(words.later_choice(("round_robin",), _POLICIES))
     ] = "round_robin"
     hash_on: LaterOrNull = None
-    sticky: LaterOrNull = None
+    sticky: affinity.OfUpstream = None
     tls: OfUpstream = None
     proxy_protocol: Annotated[str | None, PlainValidator(_header_version)] = None
     slow_start: Annotated[
@@ -311,12 +311,14 @@ SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("services", "*", "upstream", "backends", "*"), BackendEntry),
     (("services", "*", "upstream", "retry"), retries.RetryEntry),
     (("services", "*", "upstream", "retry", "backoff"), retries.BackoffEntry),
+    (("services", "*", "upstream", "sticky"), affinity.StickyEntry),
     (("services", "*", "upstream", "tls"), ClientTlsEntry),
     (("services", "*", "upstream", "tls", "certificate"), CertificateEntry),
     (("upstreams", "*"), UpstreamEntry),
     (("upstreams", "*", "backends", "*"), BackendEntry),
     (("upstreams", "*", "retry"), retries.RetryEntry),
     (("upstreams", "*", "retry", "backoff"), retries.BackoffEntry),
+    (("upstreams", "*", "sticky"), affinity.StickyEntry),
     (("upstreams", "*", "tls"), ClientTlsEntry),
     (("upstreams", "*", "tls", "certificate"), CertificateEntry),
 )

@@ -156,6 +156,10 @@ class Answer:
         request, peer = exchange.head, exchange.client.peer
         assert request is not None, "a backend answers what was asked"
         out = downstream_response(head, request, peer, exchange.service, date)
+        if head.status >= 200 or head.status == 101:
+            cookie = exchange.delivery.cookie
+            if cookie is not None:
+                out.headers.append_header(b"Set-Cookie", cookie)
         exchange.client.codec.send(out)
 
     def _switch(self, head: ResponseHead, attempt: Attempt, now: float) -> None:

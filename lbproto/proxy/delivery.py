@@ -48,6 +48,7 @@ class Delivery:
         "_exchange",
         "_failed",
         "_replayed",
+        "_wanted",
         "attempt",
         "held",
         "request",
@@ -58,6 +59,7 @@ class Delivery:
         self._exchange = exchange
         self._failed: list[BackendId] = []
         self._replayed = False
+        self._wanted: BackendId | None = None
         self.held = HeldContent()
         self.request: RequestHead | None = None
         """As it goes out; set by `begin`."""
@@ -81,7 +83,10 @@ class Delivery:
         exchange = self._exchange
         site = exchange.site
         self._destination = destination = site.destinations.get(upstream)
-        lease = site.balancer.lease(upstream, self._failed, now)
+        if destination is not None and destination.affinity is not None:
+            members = site.balancer.members(upstream)
+            self._wanted = destination.affinity.take(request.headers, members)
+        lease = site.balancer.lease(upstream, self._failed, now, self._wanted)
         if lease is None or destination is None:
             detail = f"upstream {upstream} has no backend"
             exchange.fail(ErrorCode.NO_BACKEND, detail, now)
@@ -89,6 +94,17 @@ class Delivery:
             destination.asked(now)
             self.attempt = Attempt(site, lease, exchange.client.peer)
             self._start(now, fresh=False)
+
+    @property
+    def cookie(self) -> bytes | None:
+        """What makes the client come back to this backend; None if it does already."""
+        destination, lease = self._destination, self.using.lease
+        if destination is None or destination.affinity is None:
+            return None
+        if lease.backend == self._wanted:
+            return None
+        secure = self._exchange.client.peer.tls is not None
+        return destination.affinity.cookie(lease.target, secure=secure)
 
     def content(self, piece: Body | End, now: float) -> None:
         """Pass content on, or hold it until there is a connection."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
-from typing import Final, Literal, NewType
+from typing import Final, Literal, NewType, TypeAlias
 
 from lbproto.config import Config
 from lbproto.machine.effects import Target
@@ -33,12 +33,16 @@ __all__ = [
     "Balancer",
     "Lease",
     "LeaseId",
+    "Members",
     "Outcome",
     "Stats",
 ]
 
 CONNECT_FAILURE_REST: Final = 1.0
 """Seconds for which a backend rests after a failed dial."""
+
+Members: TypeAlias = tuple[tuple[BackendId, Target], ...]
+"""Who the backends of an upstream are."""
 
 LeaseId = NewType("LeaseId", int)
 """One lease; unique in the process, never reused."""
@@ -97,12 +101,22 @@ class Stats:
 class Balancer:
     """Chooses backends, counts leases and keeps idle connections."""
 
-    __slots__ = ("_backends", "_env", "_held", "_last", "_leases", "_policies", "_pool")
+    __slots__ = (
+        "_backends",
+        "_env",
+        "_held",
+        "_last",
+        "_leases",
+        "_members",
+        "_policies",
+        "_pool",
+    )
 
     def __init__(self, config: Config, env: Env) -> None:
         """Start with every backend rested and no idle connection."""
         self._env = env
         self._backends: list[BackendState] = []
+        self._members: dict[str, Members] = {}
         self._policies: dict[str, RoundRobin] = {}
         for name, upstream in config.upstreams.items():
             first = len(self._backends)
@@ -117,6 +131,9 @@ class Balancer:
                 for at, backend in enumerate(upstream.backends, first)
             ]
             self._policies[name] = RoundRobin(self._backends[first:])
+            self._members[name] = tuple(
+                (one.id, one.target) for one in self._backends[first:]
+            )
         self._pool = IdlePool(config.upstream_keepalive_pool_size)
         self._held: dict[LeaseId, BackendState] = {}
         self._last = 0
@@ -128,21 +145,38 @@ class Balancer:
             self._last += 1
             return ConnId(self._last)
 
+    def members(self, upstream: str) -> Members:
+        """Return the backends of an upstream; the same object until they change."""
+        return self._members.get(upstream, ())
+
     def lease(
-        self, upstream: str, tried: Sequence[BackendId], now: float
+        self,
+        upstream: str,
+        tried: Sequence[BackendId],
+        now: float,
+        prefer: BackendId | None = None,
     ) -> Lease | None:
         """Choose a backend that was not tried yet; None if there is none.
 
-        Those that rest are chosen only when there is no other. An unknown upstream
-        has no backends.
+        It is the preferred one, if that can be chosen. Those that rest are chosen only
+        when there is no other. An unknown upstream has no backends.
         """
         with self._env.guard:
             policy = self._policies.get(upstream)
             if policy is None:
                 return None
-            backend = policy.pick(
-                lambda one: one.rests_until <= now and one.id not in tried
-            ) or policy.pick(lambda one: one.id not in tried)
+            backend = None
+            if prefer is not None:
+                backend = policy.pick(
+                    lambda one: one.id == prefer and one.rests_until <= now
+                )
+            backend = (
+                backend
+                or policy.pick(
+                    lambda one: one.rests_until <= now and one.id not in tried
+                )
+                or policy.pick(lambda one: one.id not in tried)
+            )
             if backend is None:
                 return None
             backend.active += 1

@@ -70,7 +70,6 @@ LATER = [
         upstream("hash_on: path"),
         '4:14: upstreams.a.hash_on: "path" is not supported yet',
     ),
-    (upstream("sticky: {cookie: x}"), "4:5: upstreams.a.sticky: not supported yet"),
     (
         upstream("slow_start: 5s"),
         '4:17: upstreams.a.slow_start: "5s" is not supported yet',
