@@ -7,10 +7,10 @@ mean: every `%XX` decoded once, slashes that follow each other merged, and the
 segments `.` and `..` resolved (RFC 3986 5.2.4 and 6.2.2). What leads above the root,
 holds a NUL, or breaks the percent-encoding has no such form.
 
-Servers disagree on one thing: where `..` leads when an empty segment or an encoded
-slash stands in the same path. `/admin//../public` is `/admin/public` to those who
-keep empty segments and `/public` to those who merge them. A form for such a path
-could be the wrong one, so it has none either, and the request is refused.
+Servers disagree on one thing: where `..` leads when it meets an empty segment or an
+encoded slash. `/admin//../public` is `/admin/public` to those who keep empty segments
+and `/public` to those who merge them. So such a path is read in every way, and has a
+form only if all of them lead to the same place; else the request is refused.
 
 Unless a route edits the path, the backend gets it as it came (RFC 9110 7.7). What
 is edited is encoded anew by `encoded`. A parameter (`;x`) is a part of its segment,
@@ -29,7 +29,7 @@ _PLAIN: Final = re.compile(rb"(?:/(?!\.\.?(?:/|\Z))[^/%\x00]++)*+/?+")
 
 _ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _BROKEN: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_ENCODED_SLASH: Final = re.compile(rb"%2f", re.IGNORECASE)
+_SLASHES: Final = re.compile(rb"/{2,}+")
 _RESERVED: Final = re.compile(rb"[^A-Za-z0-9._~!$&'()*+,;=:@/\x2d]")
 
 
@@ -50,11 +50,18 @@ def true_path(path: bytes) -> bytes | None:
     decoded = _ESCAPE.sub(_decode, path)
     if b"\0" in decoded or path[:1] != b"/":
         return None
-    segments = decoded.split(b"/")
-    doubtful = b"//" in decoded or _ENCODED_SLASH.search(path) is not None
-    if doubtful and b".." in segments:
-        return None
-    return _resolved(segments)
+    segments = decoded[1:].split(b"/")
+    form = _resolved(segments, keep_empty=False)
+    if b".." in segments:
+        whole = [_ESCAPE.sub(_decode, one) for one in path[1:].split(b"/")]
+        readings = [
+            _resolved(segments, keep_empty=True),
+            _resolved(whole, keep_empty=False),
+            _resolved(whole, keep_empty=True),
+        ]
+        if any(reading != form for reading in readings):
+            return None
+    return form
 
 
 def encoded(path: bytes) -> bytes:
@@ -62,17 +69,19 @@ def encoded(path: bytes) -> bytes:
     return _RESERVED.sub(_encode, path)
 
 
-def _resolved(segments: list[bytes]) -> bytes | None:
+def _resolved(segments: list[bytes], *, keep_empty: bool) -> bytes | None:
+    """Return where segments lead, with slashes merged; None if above the root."""
     kept: list[bytes] = []
     for segment in segments:
         if segment == b"..":
             if not kept:
                 return None
             kept.pop()
-        elif segment not in (b"", b"."):
+        elif segment != b"." and (segment or keep_empty):
             kept.append(segment)
-    tail = b"/" if kept and segments[-1] in (b"", b".", b"..") else b""
-    return b"/" + b"/".join(kept) + tail
+    if segments[-1] in (b"", b".", b".."):
+        kept.append(b"")
+    return _SLASHES.sub(b"/", b"/" + b"/".join(kept))
 
 
 def _decode(found: re.Match[bytes]) -> bytes:

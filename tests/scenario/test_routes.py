@@ -92,8 +92,8 @@ def test_a_path_that_servers_read_in_two_ways_is_refused() -> None:
 
 def test_a_path_that_no_route_edits_stays_as_it_came() -> None:
     sim = world(Route(match=V1, upstream="one"))
-    ask(sim, "/x/../v%31/%7e?a=%20")
-    assert heads(sim).startswith(b"GET /x/../v%31/%7e?a=%20 HTTP/1.1\r\n")
+    ask(sim, "/x/../v%31//%7e?a=%20")
+    assert heads(sim).startswith(b"GET /x/../v%31//%7e?a=%20 HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize(

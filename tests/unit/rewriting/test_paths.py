@@ -36,6 +36,12 @@ from lbproto.rewriting.paths import encoded, split_target, true_path
         (b"/a\\..\\b", b"/a\\..\\b"),
         (b"/a;x=1/..;/b", b"/a;x=1/..;/b"),
         (b"*", b"*"),
+        (b"/a/../b//c", b"/b/c"),
+        (b"/a/..//b", b"/b"),
+        (b"/a/%2e%2e/b%2Fc", b"/b/c"),
+        (b"/a%2F", b"/a/"),
+        (b"/a/b/../", b"/a/"),
+        (b"/a//.", b"/a/"),
     ],
 )
 def test_spellings_of_one_path_have_one_form(path: bytes, form: bytes) -> None:
@@ -53,9 +59,11 @@ def test_spellings_of_one_path_have_one_form(path: bytes, form: bytes) -> None:
         b"/a%zz",
         b"/a%00",
         b"/admin//../public",
-        b"/a/..//b",
         b"/public%2f..%2fadmin",
-        b"/a/%2e%2e/b%2Fc",
+        b"/b%2Fc/../d",
+        b"/a/b%2f../c",
+        b"/a/..%2fb",
+        b"//..",
         b"%2Fa",
     ],
 )
