@@ -19,6 +19,10 @@ class Env(Protocol):
         """Held while shared state changes: a lock where machines run in threads."""
         ...
 
+    def random(self) -> float:
+        """A number in [0, 1), evenly distributed; not for secrets."""
+        ...
+
     def http_date(self, now: float) -> bytes:
         """The wall-clock time as an IMF-fixdate (RFC 9110 5.6.7)."""
         ...

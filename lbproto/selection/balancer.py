@@ -116,7 +116,7 @@ class Balancer:
                 )
                 for at, backend in enumerate(upstream.backends, first)
             ]
-            self._policies[name] = RoundRobin(self._backends[first:])
+            self._policies[name] = RoundRobin()
         self._pool = IdlePool(config.upstream_keepalive_pool_size)
         self._held: dict[LeaseId, BackendState] = {}
         self._last = 0
@@ -140,9 +140,13 @@ class Balancer:
             policy = self._policies.get(upstream)
             if policy is None:
                 return None
-            backend = policy.pick(
-                lambda one: one.rests_until <= now and one.id not in tried
-            ) or policy.pick(lambda one: one.id not in tried)
+            untried = [
+                one
+                for one in self._backends
+                if one.upstream == upstream and one.id not in tried
+            ]
+            rested = [one for one in untried if one.rests_until <= now]
+            backend = self._turn(policy, rested or untried)
             if backend is None:
                 return None
             backend.active += 1
@@ -156,6 +160,16 @@ class Balancer:
             )
             self._held[lease.id] = backend
             return lease
+
+    def _turn(
+        self, policy: RoundRobin, eligible: Sequence[BackendState]
+    ) -> BackendState | None:
+        for backend in eligible:
+            policy.enter(backend)
+        chosen = policy.pick(b"", 0.0)
+        for backend in eligible:
+            policy.leave(backend)
+        return chosen
 
     def release(self, lease: Lease, outcome: Outcome, now: float) -> None:
         """Give a lease back, exactly once.

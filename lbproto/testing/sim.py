@@ -68,7 +68,22 @@ READ_SIZE = 64 * 1024
 
 
 class FixedEnv:
-    """An `Env` in which it is always the same second."""
+    """An `Env` in which it is always the same second, and chance repeats itself."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self._state = seed
+
+    def random(self) -> float:
+        """Return the next number of a generator that everybody can repeat.
+
+        SplitMix64: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number
+        Generators" (OOPSLA 2014).
+        """
+        mask = 0xFFFFFFFFFFFFFFFF
+        self._state = (self._state + 0x9E3779B97F4A7C15) & mask
+        mixed = ((self._state ^ (self._state >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & mask
+        return ((mixed ^ (mixed >> 31)) >> 11) / (1 << 53)
 
     @property
     def guard(self) -> AbstractContextManager[object]:
@@ -190,11 +205,11 @@ class SimBackend:
 class Sim:
     """A gateway, virtual connections and a virtual clock."""
 
-    def __init__(self, config: Config, *, slack: int = 0) -> None:
+    def __init__(self, config: Config, *, slack: int = 0, seed: int = 1) -> None:
         self.now = 0.0
         self.slack = slack
         """Reads that slip through after reading was turned off."""
-        self.gateway = Gateway(config, FixedEnv())
+        self.gateway = Gateway(config, FixedEnv(seed))
         self.log: list[tuple[float, Effect]] = []
         """Every effect, and when."""
         self.access: list[AccessRecord] = []

@@ -1,8 +1,9 @@
-"""The world of one worker: the wall clock for dates, and a lock if it has threads."""
+"""The world of a worker: the wall clock, random numbers, a lock if it has threads."""
 
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 from contextlib import AbstractContextManager
 from email.utils import formatdate
@@ -24,6 +25,10 @@ class WallClockEnv:
     def guard(self) -> AbstractContextManager[object]:
         """What is held while shared state changes."""
         return self._guard
+
+    def random(self) -> float:
+        """A number of Python's own generator, which every process seeds anew."""
+        return random.random()  # noqa: S311
 
     def http_date(self, now: float) -> bytes:
         """The wall-clock time, looked up once for each second of `now`."""

@@ -37,3 +37,11 @@ def test_the_guard_can_be_held_again_and_again() -> None:
         pass
     with env.guard:
         pass
+
+
+def test_chance_is_even_and_in_range() -> None:
+    env = WallClockEnv()
+    drawn = [env.random() for _ in range(2000)]
+    assert all(0.0 <= number < 1.0 for number in drawn)
+    assert 0.4 < sum(drawn) / len(drawn) < 0.6
+    assert len(set(drawn)) > 1990

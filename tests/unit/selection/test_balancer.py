@@ -45,6 +45,9 @@ class World:
         finally:
             self.held = False
 
+    def random(self) -> float:
+        return 0.5
+
     def http_date(self, now: float) -> bytes:
         return b"%d" % int(now)
 

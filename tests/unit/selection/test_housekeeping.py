@@ -34,6 +34,9 @@ class World:
     def guard(self) -> AbstractContextManager[object]:
         return nullcontext()
 
+    def random(self) -> float:
+        return 0.5
+
     def http_date(self, now: float) -> bytes:
         return b"%d" % int(now)
 
