@@ -42,11 +42,20 @@ CONNECT_CODES: Final = {
 class Delivery:
     """One request on its way up."""
 
-    __slots__ = ("_exchange", "_failed", "_replayed", "attempt", "held", "request")
+    __slots__ = (
+        "_exchange",
+        "_failed",
+        "_key",
+        "_replayed",
+        "attempt",
+        "held",
+        "request",
+    )
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._failed: list[BackendId] = []
+        self._key = b""
         self._replayed = False
         self.held = HeldContent()
         self.request: RequestHead | None = None
@@ -70,7 +79,9 @@ class Delivery:
         self.request = request
         exchange = self._exchange
         upstream = exchange.site.service.upstream
-        lease = exchange.site.balancer.lease(upstream, self._failed, now)
+        self._key = exchange.key(upstream)
+        balancer = exchange.site.balancer
+        lease = balancer.lease(upstream, self._failed, now, self._key)
         if lease is None:
             detail = f"upstream {upstream} has no backend"
             exchange.fail(ErrorCode.NO_BACKEND, detail, now)
@@ -167,7 +178,8 @@ class Delivery:
         self.end(outcome, now)
         self._failed.append(attempt.lease.backend)
         if not ours and len(self._failed) <= site.max_retries:
-            lease = site.balancer.lease(site.service.upstream, self._failed, now)
+            upstream = site.service.upstream
+            lease = site.balancer.lease(upstream, self._failed, now, self._key)
             if lease is not None:
                 exchange.log(Level.WARNING, "trying another backend", code, detail)
                 exchange.go(Step.RETRY)

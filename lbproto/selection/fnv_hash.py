@@ -76,11 +76,6 @@ class FnvHash(Policy):
         """Give its keys to their next choices."""
         self._members.leave(backend)
 
-    def replace(self, backends: Sequence[BackendState]) -> None:
-        """Map keys to these now."""
-        self._members.replace(backends)
-        self._list()
-
     def _list(self) -> None:
         self._order = sorted(self._members.backends, key=_order)
         self._ends = list(accumulate(one.weight for one in self._order))

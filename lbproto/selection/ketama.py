@@ -81,11 +81,6 @@ class Ketama(Policy):
         """Count its load."""
         self._members.count(-1)
 
-    def replace(self, backends: Sequence[BackendState]) -> None:
-        """Lay out the ring for these."""
-        self._members.replace(backends)
-        self._lay_out()
-
     def _lay_out(self) -> None:
         ring: dict[int, BackendState] = {}
         for backend in self._members.backends:

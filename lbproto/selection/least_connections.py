@@ -13,7 +13,7 @@ it comes to the top, or when the dead outnumber the living: O(log n).
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 from lbproto.selection.backend import BackendId, BackendState
@@ -34,9 +34,9 @@ class LeastConnections(Policy):
 
     __slots__ = ("_clock", "_count", "_entries", "_heap")
 
-    def __init__(self, backends: Iterable[BackendState] = ()) -> None:
-        """Begin with these, all in."""
-        self._clock = 0.0
+    def __init__(self, backends: Sequence[BackendState] = ()) -> None:
+        """Begin with these, all in; those with a past are not behind the others."""
+        self._clock = min((one.turn for one in backends if one.turn), default=0.0)
         self._count = 0
         self._entries: dict[BackendId, Entry] = {}
         self._heap: list[Entry] = []

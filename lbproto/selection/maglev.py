@@ -78,11 +78,6 @@ class Maglev(Policy):
         """Count its load."""
         self._members.count(-1)
 
-    def replace(self, backends: Sequence[BackendState]) -> None:
-        """Fill the table for these."""
-        self._members.replace(backends)
-        self._lay_out()
-
     def _lay_out(self) -> None:
         backends = self._members.backends
         places = 100 * len(backends)

@@ -38,10 +38,6 @@ class Members:
         """Begin with these, all in; `percent` above 100 bounds their loads."""
         self._percent = percent
         self._out: dict[int, None] = {}
-        self.replace(backends)
-
-    def replace(self, backends: Sequence[BackendState]) -> None:
-        """Have these now, in or out as they were."""
         self.backends = tuple(backends)
         self._active = sum(one.active for one in backends)
         self._changed()

@@ -16,7 +16,7 @@ and `select` takes the first that is acceptable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Protocol
 
@@ -48,13 +48,6 @@ class Policy(Protocol):
     def leave(self, backend: BackendState) -> None:
         """Do without a backend that is in."""
         ...
-
-    def replace(self, backends: Sequence[BackendState]) -> None:
-        """Take note that these are all backends now, in or out.
-
-        Those that are gone have left before, those that are new enter after.
-        """
-        return
 
     def leased(self, backend: BackendState) -> None:
         """Take note that it has one lease more."""

@@ -11,6 +11,7 @@ import pytest
 from lbproto.config import Backend, Config, Upstream
 from lbproto.machine.effects import Target
 from lbproto.machine.errors import LocalProtocolError
+from lbproto.selection.backend import RESTING
 from lbproto.selection.balancer import (
     CONNECT_FAILURE_REST,
     BackendStats,
@@ -152,6 +153,7 @@ def test_an_outcome_is_counted(outcome, failures):
         active=0,
         leases=1,
         failures=failures,
+        barred=RESTING if outcome is Outcome.CONNECT_FAILED else 0,
     )
     assert (api.upstream, api.leases) == ("api", 0)
 

@@ -161,9 +161,6 @@ def test_no_backends_no_pick(make):
     policy = make([])
     assert policy.pick(b"x", 0.0) is None
     assert list(policy.walk(b"x", 0.0)) == []
-    (state,) = backends(1)
-    policy.replace([state])
-    assert policy.pick(b"x", 0.0) is state
 
 
 @MAPS
