@@ -25,9 +25,18 @@ from pydantic import (
     Tag,
 )
 
-from lbproto.config import Config, Limits, Service, Template, Timeouts
+from lbproto.config import Config, Limits, Service, Template, Timeouts, Upstream
 from lbproto.machine.effects import Target
 from lbproto_cli import addresses, quantities, words
+from lbproto_cli.balancing import (
+    BalanceFactor,
+    MaxConnections,
+    OfHash,
+    OfOutliers,
+    OutlierEntry,
+    Percent,
+    Policy,
+)
 from lbproto_cli.problems import Path, shown
 from lbproto_cli.tls import (
     CertificateEntry,
@@ -62,6 +71,7 @@ _STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True)
 _LIMITS: Final = Limits()
 _TIMEOUTS: Final = Timeouts()
 _SERVICE: Final = Service(name="", upstream="")
+_UPSTREAM: Final = Upstream(name="", backends=())
 _CONFIG: Final = Config(services=(), upstreams={})
 
 
@@ -208,20 +218,9 @@ class BackendEntry(BaseModel):
 
     address: Annotated[Target, PlainValidator(addresses.backend_target)]
     weight: Annotated[int, PlainValidator(quantities.whole(1, 65535))] = 1
-    backup: Annotated[None, PlainValidator(words.later(False))] = None
-    max_connections: LaterOrNull = None
-
-
-_POLICIES: Final = (
-    "round_robin",
-    "random",
-    "least_connections",
-    "p2c",
-    "peak_ewma",
-    "hash",
-    "ketama",
-    "maglev",
-)
+    backup: Flag = False
+    drain: Flag = False
+    max_connections: MaxConnections = None
 
 
 class UpstreamEntry(BaseModel):
@@ -230,18 +229,16 @@ class UpstreamEntry(BaseModel):
     model_config = _STRICT
 
     backends: list[Annotated[BackendEntry, _SHORT_FORM]]
-    policy: Annotated[
-        str, PlainValidator(words.later_choice(("round_robin",), _POLICIES))
-    ] = "round_robin"
-    hash_on: LaterOrNull = None
+    policy: Policy = _UPSTREAM.policy
+    hash_on: OfHash = _UPSTREAM.hash_on
+    balance_factor: BalanceFactor = _UPSTREAM.balance_factor
+    panic_percent: Percent = _UPSTREAM.panic_percent
     sticky: LaterOrNull = None
     tls: OfUpstream = None
     proxy_protocol: Annotated[str | None, PlainValidator(_header_version)] = None
-    slow_start: Annotated[
-        None, PlainValidator(words.later(0, 0.0, "0ms", "0s", "0m", "0h", "0d"))
-    ] = None
+    slow_start: Grace = _UPSTREAM.slow_start
     health_check: LaterOrNull = None
-    outlier_detection: LaterOrNull = None
+    outlier_detection: OfOutliers = None
     retry: LaterOrNull = None
 
 
@@ -332,10 +329,12 @@ SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("services", "*", "upstream"), UpstreamEntry),
     (("services", "*", "upstream", "backends", "*"), BackendEntry),
     (("services", "*", "upstream", "tls"), ClientTlsEntry),
+    (("services", "*", "upstream", "outlier_detection"), OutlierEntry),
     (("services", "*", "upstream", "tls", "certificate"), CertificateEntry),
     (("upstreams", "*"), UpstreamEntry),
     (("upstreams", "*", "backends", "*"), BackendEntry),
     (("upstreams", "*", "tls"), ClientTlsEntry),
+    (("upstreams", "*", "outlier_detection"), OutlierEntry),
     (("upstreams", "*", "tls", "certificate"), CertificateEntry),
 )
 """Where each model stands; `*` is any index or name."""
