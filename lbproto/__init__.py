@@ -11,9 +11,11 @@ from __future__ import annotations
 from lbproto.config import (
     Backend,
     Config,
+    HashOn,
     HeaderRules,
     Limits,
     Listen,
+    OutlierDetection,
     Service,
     Template,
     Timeouts,
@@ -59,14 +61,26 @@ from lbproto.machine.tls import Certificate, ClientTls, ServerTls
 from lbproto.machine.values import ConnId
 from lbproto.proxy.connection import ProxyConnection
 from lbproto.proxy.gateway import Gateway
-from lbproto.selection.balancer import Balancer, Lease, Outcome
+from lbproto.selection.backend import BackendId, BackendState
+from lbproto.selection.balancer import Balancer, Lease, News, Outcome
+from lbproto.selection.fnv_hash import FnvHash
+from lbproto.selection.ketama import Ketama
+from lbproto.selection.least_connections import LeastConnections
+from lbproto.selection.maglev import Maglev
+from lbproto.selection.p2c import P2C
+from lbproto.selection.peak_ewma import PeakEwma
+from lbproto.selection.policy import Policy
 from lbproto.selection.round_robin import RoundRobin
+from lbproto.selection.waiting import Ticket
+from lbproto.selection.weighted_random import Random
 
 __all__ = [
     "Access",
     "AccessRecord",
     "Adopt",
     "Backend",
+    "BackendId",
+    "BackendState",
     "Balancer",
     "Certificate",
     "ClientTls",
@@ -84,11 +98,15 @@ __all__ = [
     "Eof",
     "ErrorCode",
     "Event",
+    "FnvHash",
     "Gateway",
     "HalfClose",
+    "HashOn",
     "HeaderRules",
+    "Ketama",
     "LbError",
     "Lease",
+    "LeastConnections",
     "Level",
     "Limits",
     "Listen",
@@ -96,11 +114,18 @@ __all__ = [
     "Log",
     "Lost",
     "Machine",
+    "Maglev",
+    "News",
     "Opened",
     "Outcome",
+    "OutlierDetection",
+    "P2C",
     "Park",
+    "PeakEwma",
     "PeerInfo",
+    "Policy",
     "ProxyConnection",
+    "Random",
     "RoundRobin",
     "Secured",
     "Send",
@@ -110,6 +135,7 @@ __all__ = [
     "StartTls",
     "Target",
     "Template",
+    "Ticket",
     "Timeouts",
     "TlsInfo",
     "Upstream",

@@ -162,7 +162,7 @@ def _balancing(path: Path, upstream: Value) -> Iterator[Finding]:
     backends = upstream.get("backends")
     if policy != "ketama" or not isinstance(backends, list):
         return
-    # 160 points of the ring for each, and 90 bytes for each point.
+    # 160 points of the ring for each, and 50 bytes for each point: 80 MB.
     weights = [it.get("weight", 1) if isinstance(it, dict) else 1 for it in backends]
     total = sum(weight for weight in weights if type(weight) is int)
     if total > MOST_WEIGHT:

@@ -124,10 +124,11 @@ class Balancer:
 
     def hash_on(self, upstream: str) -> HashOn | None:
         """Return what the key of a request is made of; None: no key is needed."""
-        standing = self._standings.get(upstream)
-        if standing is None or not standing.group.keyed:
-            return None
-        return standing.group.upstream.hash_on
+        with self._env.guard:
+            standing = self._standings.get(upstream)
+            if standing is None or not standing.group.keyed:
+                return None
+            return standing.group.upstream.hash_on
 
     def lease(
         self,

@@ -7,10 +7,10 @@ until the table is full. A weight is how often it gets a turn, as in Envoy.
 
 Shares differ from the weights by a turn or two: of a table of 65,537 places, 1 in
 6,500 for 10 backends. When a backend is taken from the list, its places are filled
-by others and a few places of others change hands too (some percent of a large
-table); ketama moves none of them but its shares are less even. A backend that is only
-out keeps its places: its keys go on to the next place of the table, and no other key
-moves.
+by others and a few places of others change hands too: 0.6 % of the table, for one of
+100 backends of equal weight. Ketama moves none of them, but its shares are less even.
+A backend that is only out keeps its places: its keys go on to the next place of the
+table, and no other key moves.
 
 The table has at least 100 places for each backend, as the paper asks; its size is a
 prime, so that every step of a permutation reaches every place.

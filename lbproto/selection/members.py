@@ -58,7 +58,7 @@ class Members:
 
     def choose(self, key: bytes, walk: Iterator[BackendState]) -> BackendState | None:
         """Follow a walk to the first who fits; None if nobody is in."""
-        if len(self._out) >= len(self.backends) and not self._weight:
+        if not self._weight:
             return None
         for backend in unique(walk, MAX_STEPS):
             if self._fits(backend):
