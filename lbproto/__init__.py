@@ -12,10 +12,12 @@ from lbproto.config import (
     Backend,
     Backoff,
     Config,
+    HashOn,
     HeaderRules,
     Limits,
     Listen,
     Match,
+    OutlierDetection,
     Redirect,
     Respond,
     Retry,
@@ -71,8 +73,18 @@ from lbproto.machine.tls import Certificate, ClientTls, ServerTls
 from lbproto.machine.values import ConnId
 from lbproto.proxy.connection import ProxyConnection
 from lbproto.proxy.gateway import Gateway
-from lbproto.selection.balancer import Balancer, Lease, Outcome
+from lbproto.selection.backend import BackendId, BackendState
+from lbproto.selection.balancer import Balancer, Lease, News, Outcome
+from lbproto.selection.fnv_hash import FnvHash
+from lbproto.selection.ketama import Ketama
+from lbproto.selection.least_connections import LeastConnections
+from lbproto.selection.maglev import Maglev
+from lbproto.selection.p2c import P2C
+from lbproto.selection.peak_ewma import PeakEwma
+from lbproto.selection.policy import Policy
 from lbproto.selection.round_robin import RoundRobin
+from lbproto.selection.waiting import Ticket
+from lbproto.selection.weighted_random import Random
 
 __all__ = [
     "Access",
@@ -80,6 +92,8 @@ __all__ = [
     "Adopt",
     "Backend",
     "Backoff",
+    "BackendId",
+    "BackendState",
     "Balancer",
     "Certificate",
     "ClientTls",
@@ -97,11 +111,15 @@ __all__ = [
     "Eof",
     "ErrorCode",
     "Event",
+    "FnvHash",
     "Gateway",
     "HalfClose",
+    "HashOn",
     "HeaderRules",
+    "Ketama",
     "LbError",
     "Lease",
+    "LeastConnections",
     "Level",
     "Limits",
     "Listen",
@@ -110,15 +128,22 @@ __all__ = [
     "Lost",
     "Machine",
     "Match",
+    "Maglev",
+    "News",
     "Opened",
     "Outcome",
+    "OutlierDetection",
+    "P2C",
     "Park",
+    "PeakEwma",
     "PeerInfo",
+    "Policy",
     "ProxyConnection",
     "Redirect",
     "Respond",
     "Retry",
     "Rewrite",
+    "Random",
     "RoundRobin",
     "Route",
     "RouteLimits",
@@ -134,6 +159,7 @@ __all__ = [
     "Sticky",
     "Target",
     "Template",
+    "Ticket",
     "Timeouts",
     "TlsInfo",
     "Upstream",

@@ -20,6 +20,7 @@ __all__ = [
     "Backend",
     "Backoff",
     "Config",
+    "HashOn",
     "HeaderRules",
     "Limits",
     "Listen",
@@ -33,6 +34,8 @@ __all__ = [
     "RouteLimits",
     "RouteTimeouts",
     "Secret",
+    "OutlierDetection",
+    "PolicyName",
     "Service",
     "Share",
     "Sticky",
@@ -40,6 +43,18 @@ __all__ = [
     "Timeouts",
     "Upstream",
     "Variable",
+]
+
+
+PolicyName: TypeAlias = Literal[
+    "round_robin",
+    "random",
+    "least_connections",
+    "p2c",
+    "peak_ewma",
+    "hash",
+    "ketama",
+    "maglev",
 ]
 
 
@@ -266,6 +281,32 @@ class Backend:
 
     target: Target
     weight: int = 1
+    backup: bool = False
+    """It is used only when no other is usable."""
+    drain: bool = False
+    """It finishes what it has and gets nothing new."""
+    max_connections: int | None = None
+    """Exchanges at a time, in each worker; None: no bound."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HashOn:
+    """What of a request makes the key of a policy that hashes."""
+
+    kind: Literal["client_ip", "path", "uri", "header", "cookie"]
+    name: bytes = b""
+    """Of the header field, in lower case, or of the cookie."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlierDetection:
+    """When a backend that fails is left alone for a while."""
+
+    consecutive_failures: int = 5
+    base_ejection: float = 30.0
+    """Seconds of the first ejection; the second in a row is twice as long."""
+    max_ejected_percent: int = 50
+    """Of the backends of the upstream, at most so many at a time."""
 
 
 RetryOn: TypeAlias = Literal[
@@ -325,7 +366,20 @@ class Upstream:
 
     name: str
     backends: tuple[Backend, ...]
-    policy: Literal["round_robin"] = "round_robin"
+    policy: PolicyName = "round_robin"
+    hash_on: HashOn = field(default_factory=lambda: HashOn(kind="client_ip"))
+    """For `hash`, `ketama` and `maglev`."""
+    balance_factor: int | None = None
+    """For `ketama` and `maglev`: percent of its fair share that a backend may have."""
+    panic_percent: int = 0
+    """With fewer healthy backends than this all are used; 0: never."""
+    slow_start: float = 0.0
+    """Seconds in which a backend that comes back gets its full weight."""
+    outlier_detection: OutlierDetection | None = None
+    max_queue: int = 0
+    """Requests that may wait for a backend when all have `max_connections`."""
+    queue_timeout: float = 1.0
+    """Seconds that they wait."""
     tls: ClientTls | None = None
     proxy_protocol: Literal["v1", "v2"] | None = None
     """The PROXY header that opens each connection to a backend."""

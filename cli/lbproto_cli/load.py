@@ -28,6 +28,7 @@ from lbproto.config import (
 from lbproto.machine.errors import LbError
 from lbproto_cli import schema
 from lbproto_cli.affinity import sticky
+from lbproto_cli.balancing import outlier_detection
 from lbproto_cli.header_rules import header_rules
 from lbproto_cli.positions import MAX_BYTES, Document, Value, read_document
 from lbproto_cli.problems import ConfigProblems, Path, Problem, nearest, shown
@@ -218,12 +219,24 @@ def _free(name: str, taken: Collection[str], suffix: str) -> str:
 
 def _upstream(name: str, entry: schema.UpstreamEntry, folder: str) -> Upstream:
     backends = tuple(
-        Backend(target=backend.address, weight=backend.weight)
+        Backend(
+            target=backend.address,
+            weight=backend.weight,
+            backup=backend.backup,
+            drain=backend.drain,
+            max_connections=backend.max_connections,
+        )
         for backend in entry.backends
     )
     return Upstream(
         name=name,
         backends=backends,
+        policy=entry.policy,
+        hash_on=entry.hash_on,
+        balance_factor=entry.balance_factor,
+        panic_percent=entry.panic_percent,
+        slow_start=entry.slow_start,
+        outlier_detection=outlier_detection(entry.outlier_detection),
         tls=client_tls(entry.tls, folder),
         proxy_protocol=cast("HeaderVersion | None", entry.proxy_protocol),
         retry=retry(entry.retry),

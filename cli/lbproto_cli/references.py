@@ -7,7 +7,7 @@ else is wrong; a value of the wrong type is not their affair.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lbproto.config import Template
 from lbproto_cli.addresses import backend_target, listen_target
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from lbproto_cli.positions import Value
 
 __all__ = ["Finding", "check_references"]
+
+MOST_WEIGHT: Final = 10_000
+"""Of all backends together on a ring of ketama."""
 
 Finding: TypeAlias = tuple[Path, str]
 
@@ -44,6 +47,7 @@ def check_references(root: Value, runtimes: Collection[str]) -> Iterator[Finding
         yield from _upstream(path, service.get("upstream"), upstreams)
         yield from _backends(path, service.get("upstream"))
         yield from _sticky(path, service.get("upstream"))
+        yield from _balancing(path, service.get("upstream"))
         yield from _rules(("services", index), service)
         for number, route in _mappings(service.get("routes")):
             at = ("services", index, "routes", number)
@@ -55,6 +59,7 @@ def check_references(root: Value, runtimes: Collection[str]) -> Iterator[Finding
         for name, upstream in upstreams.items():
             yield from _backends(("upstreams", name), upstream)
             yield from _sticky(("upstreams", name), upstream)
+            yield from _balancing(("upstreams", name), upstream)
 
 
 def _mappings(values: Value) -> Iterator[tuple[int, dict[str, Value]]]:
@@ -164,6 +169,25 @@ def _sticky(path: Path, upstream: Value) -> Iterator[Finding]:
     if sticky.get("same_site") == "none" and sticky.get("secure") is False:
         message = "browsers take such a cookie only if it is secure, expected secure"
         yield (*path, "sticky", "same_site"), f"{message}: true beside it"
+
+
+def _balancing(path: Path, upstream: Value) -> Iterator[Finding]:
+    """What a policy cannot do, or not with this much weight."""
+    if not isinstance(upstream, dict):
+        return
+    policy = upstream.get("policy", "round_robin")
+    if policy not in ("ketama", "maglev") and upstream.get("balance_factor"):
+        message = f"no bound on loads with {shown(policy)}, expected it with ketama"
+        yield (*path, "balance_factor"), f"{message} or maglev"
+    backends = upstream.get("backends")
+    if policy != "ketama" or not isinstance(backends, list):
+        return
+    # 160 points of the ring for each, and 50 bytes for each point: 80 MB.
+    weights = [it.get("weight", 1) if isinstance(it, dict) else 1 for it in backends]
+    total = sum(weight for weight in weights if type(weight) is int)
+    if total > MOST_WEIGHT:
+        message = f"weights of {total} in all, expected at most {MOST_WEIGHT}"
+        yield (*path, "backends"), f"{message} with ketama"
 
 
 def _verifies(tls: Value) -> bool:

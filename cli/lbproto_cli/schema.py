@@ -25,9 +25,18 @@ from pydantic import (
     Tag,
 )
 
-from lbproto.config import Config, Limits, Service, Timeouts
+from lbproto.config import Config, Limits, Service, Timeouts, Upstream
 from lbproto.machine.effects import Target
 from lbproto_cli import addresses, affinity, quantities, retries, words
+from lbproto_cli.balancing import (
+    BalanceFactor,
+    MaxConnections,
+    OfHash,
+    OfOutliers,
+    OutlierEntry,
+    Percent,
+    Policy,
+)
 from lbproto_cli.header_rules import NULL_IS_EMPTY, RequestRules, ResponseRules
 from lbproto_cli.problems import Path, shown
 from lbproto_cli.routes import (
@@ -71,6 +80,7 @@ _STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True)
 _LIMITS: Final = Limits()
 _TIMEOUTS: Final = Timeouts()
 _SERVICE: Final = Service(name="")
+_UPSTREAM: Final = Upstream(name="", backends=())
 _CONFIG: Final = Config(services=(), upstreams={})
 
 
@@ -173,20 +183,9 @@ class BackendEntry(BaseModel):
 
     address: Annotated[Target, PlainValidator(addresses.backend_target)]
     weight: Annotated[int, PlainValidator(quantities.whole(1, 65535))] = 1
-    backup: Annotated[None, PlainValidator(words.later(False))] = None
-    max_connections: LaterOrNull = None
-
-
-_POLICIES: Final = (
-    "round_robin",
-    "random",
-    "least_connections",
-    "p2c",
-    "peak_ewma",
-    "hash",
-    "ketama",
-    "maglev",
-)
+    backup: Flag = False
+    drain: Flag = False
+    max_connections: MaxConnections = None
 
 
 class UpstreamEntry(BaseModel):
@@ -195,18 +194,16 @@ class UpstreamEntry(BaseModel):
     model_config = _STRICT
 
     backends: list[Annotated[BackendEntry, _SHORT_FORM]]
-    policy: Annotated[
-        str, PlainValidator(words.later_choice(("round_robin",), _POLICIES))
-    ] = "round_robin"
-    hash_on: LaterOrNull = None
+    policy: Policy = _UPSTREAM.policy
+    hash_on: OfHash = _UPSTREAM.hash_on
+    balance_factor: BalanceFactor = _UPSTREAM.balance_factor
+    panic_percent: Percent = _UPSTREAM.panic_percent
     sticky: affinity.OfUpstream = None
     tls: OfUpstream = None
     proxy_protocol: Annotated[str | None, PlainValidator(_header_version)] = None
-    slow_start: Annotated[
-        None, PlainValidator(words.later(0, 0.0, "0ms", "0s", "0m", "0h", "0d"))
-    ] = None
+    slow_start: Grace = _UPSTREAM.slow_start
     health_check: LaterOrNull = None
-    outlier_detection: LaterOrNull = None
+    outlier_detection: OfOutliers = None
     retry: retries.OfUpstream = None
 
 
@@ -313,6 +310,7 @@ SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("services", "*", "upstream", "retry", "backoff"), retries.BackoffEntry),
     (("services", "*", "upstream", "sticky"), affinity.StickyEntry),
     (("services", "*", "upstream", "tls"), ClientTlsEntry),
+    (("services", "*", "upstream", "outlier_detection"), OutlierEntry),
     (("services", "*", "upstream", "tls", "certificate"), CertificateEntry),
     (("upstreams", "*"), UpstreamEntry),
     (("upstreams", "*", "backends", "*"), BackendEntry),
@@ -320,6 +318,7 @@ SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("upstreams", "*", "retry", "backoff"), retries.BackoffEntry),
     (("upstreams", "*", "sticky"), affinity.StickyEntry),
     (("upstreams", "*", "tls"), ClientTlsEntry),
+    (("upstreams", "*", "outlier_detection"), OutlierEntry),
     (("upstreams", "*", "tls", "certificate"), CertificateEntry),
 )
 """Where each model stands; `*` is any index or name."""

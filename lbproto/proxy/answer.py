@@ -113,6 +113,9 @@ class Answer:
 
     def _head(self, head: ResponseHead, attempt: Attempt, now: float) -> None:
         exchange = self._exchange
+        if head.status == 101 or head.status >= 200:
+            balancer = self._exchange.site.balancer
+            balancer.responded(attempt.lease, head.status, now)
         if head.status == 101:
             self._switch(head, attempt, now)
         elif head.status < 200:

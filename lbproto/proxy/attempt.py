@@ -128,7 +128,7 @@ class Attempt:
     def end(self, outcome: Outcome, now: float, out: list[Effect]) -> None:
         """Release the lease; park the connection if it is clean, else close it."""
         balancer = self._site.balancer
-        balancer.release(self.lease, outcome, now)
+        out.extend(balancer.release(self.lease, outcome, now).log)
         if not self._open:
             return
         self._open = False

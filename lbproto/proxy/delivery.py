@@ -47,6 +47,7 @@ class Delivery:
         "_destination",
         "_exchange",
         "_failed",
+        "_key",
         "_replayed",
         "_wanted",
         "attempt",
@@ -58,6 +59,7 @@ class Delivery:
         self._destination: Destination | None = None
         self._exchange = exchange
         self._failed: list[BackendId] = []
+        self._key = b""
         self._replayed = False
         self._wanted: BackendId | None = None
         self.held = HeldContent()
@@ -82,11 +84,14 @@ class Delivery:
         self.request = request
         exchange = self._exchange
         site = exchange.site
+        self._key = exchange.key(upstream)
         self._destination = destination = site.destinations.get(upstream)
         if destination is not None and destination.affinity is not None:
             members = site.balancer.members(upstream)
             self._wanted = destination.affinity.take(request.headers, members)
-        lease = site.balancer.lease(upstream, self._failed, now, self._wanted)
+        lease = site.balancer.lease(
+            upstream, self._failed, now, self._key, prefer=self._wanted
+        )
         if lease is None or destination is None:
             detail = f"upstream {upstream} has no backend"
             exchange.fail(ErrorCode.NO_BACKEND, detail, now)
@@ -271,11 +276,11 @@ class Delivery:
             return False
         assert self._destination is not None, "asked only about a try"
         failed = [*self._failed, self.using.lease.backend]
-        lease = balancer.lease(self._destination.name, failed, now)
+        lease = balancer.lease(self._destination.name, failed, now, self._key)
         if lease is None:
             return False
         if not self._destination.may_repeat(now):
-            balancer.release(lease, Outcome.ABANDONED, now)
+            exchange.out.extend(balancer.release(lease, Outcome.ABANDONED, now).log)
             return False
         exchange.timers.clear(Timer.CONNECT, Timer.RESPONSE)
         self.end(outcome, now)

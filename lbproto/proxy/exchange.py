@@ -51,6 +51,7 @@ from lbproto.rewriting.outgoing import (
     upstream_request,
 )
 from lbproto.selection.balancer import Outcome
+from lbproto.selection.keys import request_key
 
 if TYPE_CHECKING:
     from lbproto.proxy.attempt import Attempt
@@ -141,6 +142,13 @@ class Exchange:
         attempt = self.delivery.attempt
         codec = attempt.buffered if attempt is not None else 0
         return self.delivery.held.size + codec
+
+    def key(self, upstream: str) -> bytes:
+        """What gives the request its backend; empty where nothing does."""
+        rule = self.site.balancer.hash_on(upstream)
+        if rule is None or self.head is None:
+            return b""
+        return request_key(rule, self.head, self.client.peer)
 
     def go(self, step: Step) -> None:
         """Move on in the table of stages."""

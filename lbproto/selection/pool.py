@@ -101,6 +101,13 @@ class IdlePool:
             del self._stacks[entry[0]]  # there may be a key for every client
         return True
 
+    def evict(self, backend: BackendId) -> None:
+        """Let the connections to a backend be the next that `expire` returns."""
+        gone = [conn for conn, (key, _) in self._queue.items() if key[0] == backend]
+        for conn in gone:
+            self.forget(conn)
+        self._evicted += gone
+
     def expire(self, now: float) -> list[ConnId]:
         """Drop the connections whose time has come, and return them."""
         expired, self._evicted = self._evicted, []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
+from random import Random as Chance
+from typing import Any, get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,18 +17,28 @@ from hypothesis.stateful import (
     rule,
 )
 
-from lbproto.config import Backend, Config, Upstream
+from lbproto.config import Backend, Config, OutlierDetection, PolicyName, Upstream
 from lbproto.machine.effects import Target
 from lbproto.machine.values import ConnId
-from lbproto.selection.backend import BackendId, BackendState
-from lbproto.selection.balancer import Balancer, Lease, Outcome
+from lbproto.selection.backend import DRAINING, BackendId
+from lbproto.selection.balancer import Balancer, Lease, News, Outcome
+from lbproto.selection.fnv_hash import FnvHash
+from lbproto.selection.ketama import Ketama
+from lbproto.selection.maglev import Maglev
+from lbproto.selection.p2c import P2C
+from lbproto.selection.peak_ewma import PeakEwma
+from lbproto.selection.policy import unique
 from lbproto.selection.pool import IdlePool
-from lbproto.selection.round_robin import RoundRobin
+from lbproto.selection.waiting import Ticket
+from lbproto.selection.weighted_random import Random
 
 WEIGHTS = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
 
 class World:
+    def __init__(self) -> None:
+        self.random = Chance(1).random
+
     @property
     def guard(self) -> AbstractContextManager[object]:
         return nullcontext()
@@ -54,20 +66,6 @@ def test_weights_are_honoured_exactly_over_a_cycle(weights, cycles):
         leases = [one.lease("web", (), 0.0) for _ in range(sum(weights))]
         picked = Counter(lease.target.port for lease in leases if lease is not None)
         assert picked == dict(enumerate(weights, 1))
-
-
-@given(WEIGHTS, st.lists(st.sets(st.integers(0, 5)), max_size=30))
-def test_smooth_weights_always_add_up_to_zero(weights, skipped):
-    states = [
-        BackendState(BackendId(at), "web", Target("10.0.0.1", at), weight)
-        for at, weight in enumerate(weights)
-    ]
-    policy = RoundRobin(states)
-    for skip in skipped:
-        picked = policy.pick(lambda state, skip=skip: state.id not in skip)
-        assert (picked is None) == (set(range(len(states))) <= skip)
-        assert picked is None or picked.id not in skip
-        assert sum(state.current for state in states) == 0
 
 
 class Leases(RuleBasedStateMachine):
@@ -125,6 +123,139 @@ class Leases(RuleBasedStateMachine):
 
 
 TestLeases = Leases.TestCase
+
+
+PORTS = st.lists(st.integers(1, 5), min_size=1, max_size=5, unique=True)
+
+
+class Everything(RuleBasedStateMachine):
+    """Probes, failures, drains, reloads, queues, time: all that bars a backend."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.env = World()
+        config = Config(services=(), upstreams={"web": self.upstream([1, 2], {})})
+        self.balancer = Balancer(config, self.env)
+        self.now = 0.0
+        self.held: list[Lease] = []
+        self.tickets: list[Ticket] = []
+        self.called: list[Ticket] = []
+
+    def upstream(self, ports: list[int], rules: dict[str, Any]) -> Upstream:
+        backends = tuple(
+            Backend(
+                target=Target("10.0.0.1", port),
+                weight=1 + port % 3,
+                backup=port == 5,
+                max_connections=2 if port % 2 else None,
+            )
+            for port in ports
+        )
+        return Upstream(
+            name="web",
+            backends=backends,
+            max_queue=3,
+            outlier_detection=OutlierDetection(consecutive_failures=2),
+            **rules,
+        )
+
+    def learn(self, news: News) -> None:
+        self.called += news.called
+
+    @rule(
+        ports=PORTS,
+        policy=st.sampled_from(get_args(PolicyName)),
+        panic=st.sampled_from([0, 50]),
+        slow=st.sampled_from([0.0, 5.0]),
+    )
+    def reload(self, ports: list[int], policy: PolicyName, panic: int, slow: float):
+        rules = {"policy": policy, "panic_percent": panic, "slow_start": slow}
+        upstreams = {"web": self.upstream(ports, rules)}
+        self.learn(self.balancer.update(upstreams, self.now))
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 10.0, 100.0]))
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(data=st.data(), healthy=st.booleans())
+    def probe(self, data: st.DataObject, healthy: bool) -> None:
+        which = data.draw(st.sampled_from(self.balancer.stats().backends)).id
+        self.learn(self.balancer.set_health(which, healthy, self.now, "probe"))
+
+    @rule(data=st.data(), draining=st.booleans())
+    def drain(self, data: st.DataObject, draining: bool) -> None:
+        which = data.draw(st.sampled_from(self.balancer.stats().backends)).id
+        self.learn(self.balancer.set_draining(which, draining, "operator"))
+
+    @rule(key=st.sampled_from([b"", b"a", b"b", b"c"]), data=st.data())
+    def lease(self, key: bytes, data: st.DataObject) -> None:
+        ids = [one.id for one in self.balancer.stats().backends]
+        tried = data.draw(st.lists(st.sampled_from(ids), max_size=2))
+        lease = self.balancer.lease("web", tried, self.now, key)
+        known = {one.id: one for one in self.balancer.stats().backends}
+        ready = [it for it in known.values() if not it.barred and it.id not in tried]
+        if lease is None:
+            ticket = self.balancer.wait("web", tried, self.now)
+            self.tickets += [ticket] if ticket is not None else []
+            assert not ready or ticket is not None or self.tickets
+            return
+        assert lease.backend not in tried
+        assert not known[lease.backend].barred & DRAINING
+        self.held.append(lease)
+
+    @precondition(lambda self: self.tickets)
+    @rule(data=st.data(), patient=st.booleans())
+    def turn(self, data: st.DataObject, patient: bool) -> None:
+        ticket = data.draw(st.sampled_from(self.tickets))
+        lease = None
+        if patient:
+            lease = self.balancer.lease("web", (), self.now, ticket=ticket)
+        if lease is not None:
+            self.held.append(lease)
+        else:
+            self.learn(self.balancer.give_up(ticket))
+        self.tickets.remove(ticket)
+
+    @precondition(lambda self: self.held)
+    @rule(
+        data=st.data(),
+        outcome=st.sampled_from(Outcome),
+        status=st.sampled_from([None, 200, 503]),
+    )
+    def release(
+        self, data: st.DataObject, outcome: Outcome, status: int | None
+    ) -> None:
+        lease = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
+        if status is not None:
+            self.balancer.responded(lease, status, self.now)
+        self.learn(self.balancer.release(lease, outcome, self.now))
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        stats = self.balancer.stats()
+        active = Counter(lease.backend for lease in self.held)
+        assert stats.active == len(self.held)
+        for one in stats.backends:
+            assert one.active == active[one.id]
+        assert len(set(map(id, self.called))) == len(self.called)
+
+    @invariant()
+    def all_that_are_well_and_no_others_are_in(self) -> None:
+        group = self.balancer._standings["web"].group
+        for tier, backup in zip(group._tiers, (False, True), strict=True):
+            mine = [one for one in group.backends if one.backup is backup]
+            inside = [one for one in mine if group._is_in(one)]
+            walked = list(unique(tier.walk(b"x", self.now), 100))
+            assert all(one in mine for one in walked)
+            if not isinstance(tier, FnvHash | Ketama | Maglev):
+                assert all(one in inside for one in walked)
+                assert len(walked) == len(inside) or isinstance(
+                    tier, Random | P2C | PeakEwma
+                )
+            assert (tier.pick(b"x", self.now) is None) == (not inside)
+
+
+TestEverything = Everything.TestCase
 
 
 class Pool(RuleBasedStateMachine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.runtimes.fixtures import LbFactory, OriginFactory
 from tests.runtimes.origins import reply
+from tests.runtimes.process import settings
 
 
 def named(name: str) -> bytes:
@@ -57,6 +59,93 @@ def test_weights_give_the_smooth_order_of_nginx(
     with lb(*weighted).connect() as client:
         got = b"".join(client.ask().body for _ in range(14))
     assert got == b"aabacaa" * 2
+
+
+def crew(origin: OriginFactory, names: str, **rules: object) -> dict[str, object]:
+    """An upstream of backends that say their names."""
+    return {"backends": [origin(named(name)).address for name in names], **rules}
+
+
+@pytest.mark.parametrize(
+    "policy", ["random", "least_connections", "p2c", "peak_ewma", "hash"]
+)
+def test_every_backend_gets_something(
+    start: LbFactory, origin: OriginFactory, policy: str
+) -> None:
+    rules = {"policy": policy, "hash_on": "uri"}
+    one = start(settings(upstream=crew(origin, "ab", **rules)))
+    with one.connect() as client:
+        got = [client.ask(f"/{number}").body for number in range(30)]
+    assert set(got) == {b"a", b"b"}
+
+
+@pytest.mark.parametrize("policy", ["ketama", "maglev"])
+@pytest.mark.parametrize(
+    ("rule", "fields"),
+    [("header:X-User", "X-User: {}\r\n"), ("cookie:sid", "Cookie: a=b; sid={}\r\n")],
+)
+def test_what_has_the_same_key_goes_to_the_same_backend(
+    start: LbFactory, origin: OriginFactory, policy: str, rule: str, fields: str
+) -> None:
+    upstream = crew(origin, "abc", policy=policy, hash_on=rule)
+    one = start(settings(upstream=upstream))
+    got = []
+    for _ in range(2):
+        with one.connect() as client:
+            got.append(
+                [client.ask("/", fields.format(user)).body for user in range(30)]
+            )
+    assert got[0] == got[1]
+    assert len(set(got[0])) > 1
+
+
+def test_a_ring_picks_what_nginx_picks(start: LbFactory) -> None:
+    # Nobody is there: the log says whom each key was for.
+    servers = [f"unix:/nowhere/{name}.sock" for name in "abc"]
+    rules = {"policy": "ketama", "hash_on": "header:K", "backends": servers}
+    one = start(settings(upstream=rules, top={"max_retries": 0}))
+    with one.connect() as client:
+        assert client.ask("/", "K: key-1\r\n").status == 502
+    data = Path(__file__).parents[1] / "unit" / "selection" / "data" / "ketama.json"
+    vectors = json.loads(data.read_text("utf-8"))
+    picked = vectors["upstreams"]["sockets"]["picks"][vectors["keys"].index("key-1")]
+    assert servers[picked] in one.line("exchange failed")
+
+
+def test_a_backup_is_used_only_when_no_other_is(
+    start: LbFactory, origin: OriginFactory
+) -> None:
+    spare = {"address": origin(named("spare")).address, "backup": True}
+    first = origin(named("first"))
+    one = start(settings(upstream={"backends": [first.address, spare]}))
+    assert [one.fetch().body for _ in range(4)] == [b"first"] * 4
+    other = start(settings(upstream={"backends": [refused(), spare]}))
+    assert [other.fetch().body for _ in range(4)] == [b"spare"] * 4
+
+
+def test_a_backend_that_says_it_fails_is_left_alone(
+    start: LbFactory, origin: OriginFactory
+) -> None:
+    failing = origin(reply(b"bad", "503 Service Unavailable"))
+    rules = {
+        "backends": [failing.address, origin(named("good")).address],
+        "outlier_detection": {"consecutive_failures": 2},
+    }
+    one = start(settings(upstream=rules))
+    with one.connect() as client:
+        got = [client.ask().body for _ in range(12)]
+    assert got.count(b"bad") == 2
+    assert got[4:] == [b"good"] * 8
+    line = one.line("backend ejected", failing.address)
+    assert "2 failures in a row" in line
+    assert "warning" in line
+
+
+def test_a_backend_that_drains_gets_nothing(
+    lb: LbFactory, origin: OriginFactory
+) -> None:
+    one = lb({"address": refused(), "drain": True}, origin(named("b")))
+    assert [one.fetch().body for _ in range(4)] == [b"b"] * 4
 
 
 def test_services_have_their_own_backends(

@@ -6,16 +6,19 @@ import io
 import sys
 from ipaddress import ip_network
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
 from lbproto.config import (
     Backend,
     Config,
+    HashOn,
     HeaderRules,
     Limits,
     Listen,
+    OutlierDetection,
+    PolicyName,
     Template,
     Timeouts,
     Upstream,
@@ -212,14 +215,64 @@ def test_a_section_with_nothing_in_it_means_defaults() -> None:
         "access_log: {format: off}",
         "access_log: {path: /x, format: off}",
         service("routes: []"),
-        upstream("sticky: null", "slow_start: 0s"),
-        upstream("slow_start: 0", "health_check:"),
-        'upstreams: {a: {backends: [{address: "h:1", backup: false, '
-        "max_connections: null}]}}",
+        upstream("sticky: null"),
+        upstream("health_check:"),
     ],
 )
 def test_a_key_that_works_later_may_say_that_it_is_off(text: str) -> None:
     config(text)
+
+
+def test_how_a_backend_is_chosen() -> None:
+    got = config("""
+upstreams:
+  web:
+    backends:
+      - {address: "h:1", backup: true, drain: true, max_connections: 7, weight: 3}
+      - h:2
+    policy: ketama
+    hash_on: header:X-User
+    balance_factor: 125
+    panic_percent: 30
+    slow_start: 1m
+    outlier_detection:
+      {consecutive_failures: 2, base_ejection: 5s, max_ejected_percent: 10}
+  off: {backends: ["h:3"], hash_on: null, balance_factor: 0, outlier_detection: false}
+  on: {backends: ["h:3"], hash_on: cookie:Sid, outlier_detection: true}
+  path: {backends: ["h:3"], hash_on: path, outlier_detection: null}
+""").upstreams
+    assert got["web"] == Upstream(
+        name="web",
+        backends=(
+            Backend(
+                target=Target("h", 1),
+                weight=3,
+                backup=True,
+                drain=True,
+                max_connections=7,
+            ),
+            Backend(target=Target("h", 2)),
+        ),
+        policy="ketama",
+        hash_on=HashOn(kind="header", name=b"x-user"),
+        balance_factor=125,
+        panic_percent=30,
+        slow_start=60.0,
+        outlier_detection=OutlierDetection(
+            consecutive_failures=2, base_ejection=5.0, max_ejected_percent=10
+        ),
+    )
+    assert got["off"] == Upstream(
+        name="off", backends=(Backend(target=Target("h", 3)),)
+    )
+    assert got["on"].hash_on == HashOn(kind="cookie", name=b"Sid")
+    assert got["on"].outlier_detection == OutlierDetection()
+    assert got["path"].hash_on == HashOn(kind="path")
+
+
+@pytest.mark.parametrize("policy", get_args(PolicyName))
+def test_every_policy_can_be_chosen(policy: str) -> None:
+    assert config(upstream(f"policy: {policy}")).upstreams["a"].policy == policy
 
 
 TLS = """\

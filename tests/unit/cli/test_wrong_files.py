@@ -63,32 +63,8 @@ LATER = [
         '4:12: services[0].framing: "native" is not supported yet, expected h11',
     ),
     (
-        upstream("policy: p2c"),
-        '4:13: upstreams.a.policy: "p2c" is not supported yet, expected round_robin',
-    ),
-    (
-        upstream("hash_on: path"),
-        '4:14: upstreams.a.hash_on: "path" is not supported yet',
-    ),
-    (
-        upstream("slow_start: 5s"),
-        '4:17: upstreams.a.slow_start: "5s" is not supported yet',
-    ),
-    (
         upstream("health_check: {type: tcp}"),
         "4:5: upstreams.a.health_check: not supported yet",
-    ),
-    (
-        upstream("outlier_detection: {}"),
-        "4:5: upstreams.a.outlier_detection: not supported yet",
-    ),
-    (
-        'upstreams: {a: {backends: [{address: "h:1", backup: true}]}}',
-        "1:53: upstreams.a.backends[0].backup: true is not supported yet",
-    ),
-    (
-        'upstreams: {a: {backends: [{address: "h:1", max_connections: 5}]}}',
-        "1:62: upstreams.a.backends[0].max_connections: 5 is not supported yet",
     ),
 ]
 
@@ -236,8 +212,70 @@ SEEN_AND_EXPECTED = [
     ),
     (
         upstream("policy: robin"),
-        '4:13: upstreams.a.policy: got "robin", expected'
-        " round_robin, did you mean round_robin?",
+        '4:13: upstreams.a.policy: got "robin", expected one of round_robin, random,'
+        " least_connections, p2c, peak_ewma, hash, ketama, maglev, did you mean"
+        " round_robin?",
+    ),
+    (
+        upstream("policy: 5"),
+        "4:13: upstreams.a.policy: got 5, expected one of round_robin, random,"
+        " least_connections, p2c, peak_ewma, hash, ketama, maglev",
+    ),
+    *(
+        (
+            upstream(f'hash_on: "{value}"'),
+            f'4:14: upstreams.a.hash_on: got "{value}", expected client_ip, path, uri,'
+            " header:NAME or cookie:NAME",
+        )
+        for value in ("ip", "header:", "cookie:a b", "path:x", "header: x")
+    ),
+    (
+        upstream("hash_on: [path]"),
+        "4:14: upstreams.a.hash_on: got a list, expected client_ip, path, uri,"
+        " header:NAME or cookie:NAME",
+    ),
+    (
+        upstream("balance_factor: 100", "policy: ketama"),
+        "4:21: upstreams.a.balance_factor: got 100, expected a whole number of"
+        " 101-10000",
+    ),
+    (
+        upstream("balance_factor: 125", "policy: hash"),
+        '4:21: upstreams.a.balance_factor: no bound on loads with "hash", expected it'
+        " with ketama or maglev",
+    ),
+    (
+        upstream("panic_percent: 101"),
+        "4:20: upstreams.a.panic_percent: got 101, expected a whole number of 0-100",
+    ),
+    (
+        upstream("slow_start: -1"),
+        "4:17: upstreams.a.slow_start: got -1, expected a duration of 0 or more",
+    ),
+    (
+        upstream("outlier_detection: 5"),
+        "4:24: upstreams.a.outlier_detection: got 5, expected true, false or a mapping",
+    ),
+    (
+        upstream("outlier_detection: {base_ejection: 0}"),
+        "4:40: upstreams.a.outlier_detection.base_ejection: got 0, expected a duration"
+        " above 0",
+    ),
+    (
+        upstream("outlier_detection: {base_ejction: 1}"),
+        "4:25: upstreams.a.outlier_detection.base_ejction: unknown key, did you mean"
+        " base_ejection?",
+    ),
+    (
+        'upstreams: {a: {backends: [{address: "h:1", max_connections: 0}]}}',
+        "1:62: upstreams.a.backends[0].max_connections: got 0, expected a whole number"
+        " of 1-1000000",
+    ),
+    (
+        'upstreams: {a: {policy: ketama, backends: [{address: "h:1", weight: 9000}, '
+        '{address: "h:2", weight: 1001}, "h:3"]}}',
+        "1:43: upstreams.a.backends: weights of 10002 in all, expected at most 10000"
+        " with ketama",
     ),
     (
         service("trusted_proxies: [10.0.0.1/8]"),

@@ -39,8 +39,9 @@ def test_the_guard_can_be_held_again_and_again() -> None:
         pass
 
 
-def test_chance_is_a_number_below_one() -> None:
+def test_chance_is_even_and_in_range() -> None:
     env = WallClockEnv()
-    drawn = [env.random() for _ in range(100)]
-    assert all(0 <= number < 1 for number in drawn)
-    assert len(set(drawn)) > 90
+    drawn = [env.random() for _ in range(2000)]
+    assert all(0.0 <= number < 1.0 for number in drawn)
+    assert 0.4 < sum(drawn) / len(drawn) < 0.6
+    assert len(set(drawn)) > 1990

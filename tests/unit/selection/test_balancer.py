@@ -11,7 +11,7 @@ import pytest
 from lbproto.config import Backend, Config, Upstream
 from lbproto.machine.effects import Target
 from lbproto.machine.errors import LocalProtocolError
-from lbproto.selection.backend import BackendId
+from lbproto.selection.backend import RESTING, BackendId
 from lbproto.selection.balancer import (
     CONNECT_FAILURE_REST,
     BackendStats,
@@ -20,6 +20,7 @@ from lbproto.selection.balancer import (
     Outcome,
     Stats,
 )
+from lbproto.selection.waiting import Ticket, TicketId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ class World:
             self.held = False
 
     def random(self) -> float:
-        return 0.0
+        return 0.5
 
     def http_date(self, now: float) -> bytes:
         return b"%d" % int(now)
@@ -180,6 +181,7 @@ def test_an_outcome_is_counted(outcome, failures):
         active=0,
         leases=1,
         failures=failures,
+        barred=RESTING if outcome is Outcome.CONNECT_FAILED else 0,
     )
     assert (api.upstream, api.leases) == ("api", 0)
 
@@ -228,11 +230,18 @@ def test_every_use_of_shared_state_holds_the_guard_once():
     one = balancer(1, env=env)
     conn = one.mint()
     lease = leased(one)
+    one.responded(lease, 200, 0.0)
     one.release(lease, Outcome.OK, 0.0)
+    one.hash_on("web")
+    one.wait("web", (), 0.0)
+    one.give_up(Ticket(TicketId(1), "web", 0.0))
+    one.set_health(lease.backend, False, 0.0, "refused")
+    one.set_draining(lease.backend, True, "operator")
+    one.update({}, 0.0)
     one.park(lease, conn, 1.0)
     one.checkout(lease)
     one.forget(conn)
     one.expire(0.0)
     assert one.pool_deadline == math.inf
     one.stats()
-    assert env.taken == 9
+    assert env.taken == 16

@@ -5,7 +5,7 @@ import pytest
 from lbproto.machine.effects import Send
 from lbproto.machine.events import ConnectError
 from lbproto.machine.values import ConnId
-from lbproto.testing.sim import Sim
+from lbproto.testing.sim import FixedEnv, Sim
 from tests.scenario.world import GET, OK, answers, bare, status
 
 
@@ -92,3 +92,12 @@ def test_partial_reads_keep_the_order() -> None:
     assert client.received == b"HTTP/1.1"
     client.resume()
     assert client.received.endswith(b"OK")
+
+
+def test_chance_repeats_itself_and_is_even() -> None:
+    one, same, other = FixedEnv(7), FixedEnv(7), FixedEnv(8)
+    drawn = [one.random() for _ in range(2000)]
+    assert drawn == [same.random() for _ in range(2000)]
+    assert drawn[:5] != [other.random() for _ in range(5)]
+    assert all(0.0 <= number < 1.0 for number in drawn)
+    assert 0.4 < sum(drawn) / len(drawn) < 0.6
