@@ -2,17 +2,28 @@
 
 These records are what a configuration file becomes after it was checked; a
 program that embeds the core builds them directly. Durations are seconds, sizes
-bytes. Nothing here reads a file.
+bytes. Nothing here reads a file. What fills a page of its own is in a module beside
+this one; everything can be imported from here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, TypeAlias
 
+from lbproto.config.routes import (
+    Match,
+    Redirect,
+    Respond,
+    Rewrite,
+    Route,
+    RouteLimits,
+    RouteTimeouts,
+    Share,
+)
+from lbproto.config.rules import HeaderRules, Template, Variable
 from lbproto.machine.effects import Target
 from lbproto.machine.tls import ClientTls, ServerTls
 
@@ -90,51 +101,6 @@ class Timeouts:
     tls_handshake: float = 5.0
 
 
-class Variable(Enum):
-    """A fact about a request that a header rule may repeat, by nginx's name for it."""
-
-    CLIENT_SUBJECT = "ssl_client_s_dn"
-    """The subject of the client's certificate; empty unless it was verified."""
-    CLIENT_VERIFIED = "ssl_client_verify"
-    """SUCCESS with a verified certificate of the client, NONE without one."""
-    SERVER_NAME = "ssl_server_name"
-    """The name that the client asked for in its handshake (SNI)."""
-    TLS_VERSION = "ssl_protocol"
-    CLIENT_ADDRESS = "remote_addr"
-    CLIENT_PORT = "remote_port"
-    """Empty for a client of a Unix-domain socket."""
-    SCHEME = "scheme"
-    """http or https: what the client speaks to us."""
-    HOST = "host"
-    """Whom the client asked for, in lower case, without a port."""
-    METHOD = "request_method"
-    TARGET = "request_uri"
-    """The path and the query, as the client wrote them."""
-    PATH = "uri"
-    """The path in the form that routes look at, without the query."""
-    QUERY = "args"
-    """What follows the question mark."""
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A field value that is put together for each request."""
-
-    parts: tuple[bytes | Variable, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderRules:
-    """Edits of the header fields, in the order remove, set, add."""
-
-    remove: tuple[bytes, ...] = ()
-    """Lower-case names."""
-    set: tuple[tuple[bytes, bytes | Template], ...] = ()
-    """A template that comes out empty removes the field."""
-    add: tuple[tuple[bytes, bytes | Template], ...] = ()
-    """A template that comes out empty adds nothing."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
     """An address that a service listens on, and what clients must say there first."""
@@ -143,102 +109,6 @@ class Listen:
     tls: ServerTls | None = None
     proxy_protocol: bool = False
     """A PROXY header of a trusted proxy opens each connection, before TLS."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """What a request must be for a route to take it; what is empty takes all."""
-
-    hosts: tuple[str, ...] = ()
-    """One of these names; `*.example.com` is for every name below example.com."""
-    path: str | None = None
-    """Exactly this path."""
-    path_prefix: str | None = None
-    """This path, or one below it."""
-    path_regex: str | None = None
-    """A path in which this is found; see `lbproto.routing.pattern`."""
-    methods: tuple[bytes, ...] = ()
-    headers: tuple[tuple[bytes, bytes | bool], ...] = ()
-    """Lower-case names and a value; True: the field is there, False: it is not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One of the upstreams among which a route splits requests."""
-
-    upstream: str
-    weight: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rewrite:
-    """What becomes of the path: of a part at its beginning, or of what a regex finds.
-
-    Exactly one of `prefix` and `regex` is given.
-    """
-
-    to: str
-    """Instead of the prefix, or of the whole path; `$1` is the regex's first group."""
-    prefix: str | None = None
-    regex: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redirect:
-    """Send the client elsewhere."""
-
-    location: bytes | Template
-    status: int = 302
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Respond:
-    """Answer without a backend."""
-
-    status: int = 200
-    body: bytes = b""
-    content_type: bytes = b"text/plain; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteLimits:
-    """Limits of a route; what is not given is the service's."""
-
-    body_size: int | Literal["inherit"] | None = "inherit"
-    """None: no limit."""
-    interim_responses: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteTimeouts:
-    """Seconds; None is the service's."""
-
-    request_body: float | None = None
-    connect: float | None = None
-    response_header: float | None = None
-    response_body: float | None = None
-    tunnel: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """Which requests, and what becomes of them.
-
-    One of `upstream`, `split`, `redirect` and `respond` says what.
-    """
-
-    match: Match = field(default_factory=Match)
-    upstream: str | None = None
-    split: tuple[Share, ...] = ()
-    redirect: Redirect | None = None
-    respond: Respond | None = None
-    strip_prefix: str | None = None
-    rewrite: Rewrite | None = None
-    request_headers: HeaderRules = field(default_factory=HeaderRules)
-    """Applied after the service's; so are the next."""
-    response_headers: HeaderRules = field(default_factory=HeaderRules)
-    timeouts: RouteTimeouts = field(default_factory=RouteTimeouts)
-    limits: RouteLimits = field(default_factory=RouteLimits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
