@@ -86,7 +86,7 @@ class Delivery:
         if destination is not None and destination.affinity is not None:
             members = site.balancer.members(upstream)
             self._wanted = destination.affinity.take(request.headers, members)
-        lease = site.balancer.lease(upstream, self._failed, now, self._wanted)
+        lease = site.balancer.lease(upstream, self._failed, now, prefer=self._wanted)
         if lease is None or destination is None:
             detail = f"upstream {upstream} has no backend"
             exchange.fail(ErrorCode.NO_BACKEND, detail, now)

@@ -154,6 +154,7 @@ class Balancer:
         upstream: str,
         tried: Sequence[BackendId],
         now: float,
+        *,
         prefer: BackendId | None = None,
     ) -> Lease | None:
         """Choose a backend that was not tried yet; None if there is none.
