@@ -145,6 +145,7 @@ class Balancer:
         now: float,
         key: bytes = b"",
         ticket: Ticket | None = None,
+        *,
         prefer: BackendId | None = None,
     ) -> Lease | None:
         """Choose a backend that was not tried yet; None if there is none.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from typing import get_args
 
-from lbproto.config import Backend, Config, Secret, Sticky, Upstream
+import pytest
+
+from lbproto.config import Backend, Config, PolicyName, Secret, Sticky, Upstream
 from lbproto.machine.effects import Target
 from lbproto.machine.events import ConnectError, PeerInfo, TlsInfo
 from lbproto.testing.sim import Endpoint, Sim
@@ -129,3 +133,14 @@ def test_over_tls_the_cookie_is_secure() -> None:
     client = sim.client(peer=PeerInfo("192.0.2.1", 1, "127.0.0.1:6188", tls))
     client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert b"; Secure; HttpOnly\r\n" in client.received
+
+
+@pytest.mark.parametrize("policy", get_args(PolicyName))
+def test_affinity_comes_before_any_policy(policy: PolicyName) -> None:
+    one = settings(ONE, TWO)
+    web = dataclasses.replace(one.upstreams["web"], policy=policy)
+    sim = Sim(replace(one, upstreams={"web": web}))
+    for target in (ONE, TWO):
+        sim.backend(str(target), named(target.host[-1:].encode()))  # type: ignore[arg-type]
+    who, cookie = ask(sim)
+    assert [ask(sim, cookie) for _ in range(20)] == [(who, b"")] * 20

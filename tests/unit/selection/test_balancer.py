@@ -120,7 +120,7 @@ def test_the_preferred_backend_is_chosen_if_it_can_be():
     ]
     assert (first, second) == (1, 2)
     for _ in range(3):
-        lease = one.lease("web", (), 0.0, wanted)
+        lease = one.lease("web", (), 0.0, prefer=wanted)
         assert lease is not None
         assert lease.backend == wanted
     lease = one.lease("web", (wanted,), 0.0)
@@ -132,10 +132,10 @@ def test_a_preferred_backend_that_rests_or_is_gone_is_not_waited_for():
     one = balancer(1, 1)
     lease = leased(one)
     one.release(lease, Outcome.CONNECT_FAILED, 0.0)
-    other = one.lease("web", (), 0.5, lease.backend)
+    other = one.lease("web", (), 0.5, prefer=lease.backend)
     assert other is not None
     assert other.backend != lease.backend
-    assert one.lease("web", (), 0.5, BackendId(99)) is not None
+    assert one.lease("web", (), 0.5, prefer=BackendId(99)) is not None
     assert one.members("unknown") == ()
     assert one.members("web") is one.members("web")
 
