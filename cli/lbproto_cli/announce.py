@@ -43,14 +43,15 @@ def tell(
         on = {name: True for name, given in opens.items() if given}
         logs.log(Level.INFO, "listening", {**where, **on})
     for service in config.services:
-        for backend in config.upstreams[service.upstream].backends:
-            about = {
-                "service": service.name,
-                "upstream": service.upstream,
-                "address": backend.target,
-                "weight": backend.weight,
-            }
-            logs.log(Level.INFO, "backend", about)
+        for name in service.upstreams:
+            for backend in config.upstreams[name].backends:
+                about = {
+                    "service": service.name,
+                    "upstream": name,
+                    "address": backend.target,
+                    "weight": backend.weight,
+                }
+                logs.log(Level.INFO, "backend", about)
 
 
 def tell_demo(lines: Sequence[str], listeners: Sequence[Listener]) -> None:

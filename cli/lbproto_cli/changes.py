@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
+from lbproto.config import Secret
 from lbproto.machine.effects import Target
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ def changes(old: Config, new: Config) -> Iterator[tuple[str, str, str]]:
 
 def _between(key: str, old: object, new: object) -> Iterator[tuple[str, str, str]]:
     if old == new:
+        return
+    if isinstance(old, Secret) and isinstance(new, Secret):
+        yield key, "(secret)", "(another secret)"
         return
     if type(old) is type(new) and is_dataclass(old) and not _is_leaf(old):
         for one in fields(old):

@@ -21,21 +21,23 @@ from lbproto.config import (
     Config,
     DnsSource,
     FileSource,
-    HeaderRules,
     Limits,
     Listen,
     Service,
-    Template,
     Timeouts,
     Upstream,
 )
 from lbproto.machine.errors import LbError
 from lbproto_cli import schema
+from lbproto_cli.affinity import sticky
 from lbproto_cli.balancing import outlier_detection
+from lbproto_cli.header_rules import header_rules
 from lbproto_cli.health import health_check
 from lbproto_cli.positions import MAX_BYTES, Document, Value, read_document
 from lbproto_cli.problems import ConfigProblems, Path, Problem, nearest, shown
 from lbproto_cli.references import check_references
+from lbproto_cli.retries import retry
+from lbproto_cli.routes import route
 from lbproto_cli.sources import SourceEntry, source
 from lbproto_cli.tls import client_tls, server_tls
 from lbproto_cli.words import NOT_YET
@@ -142,13 +144,15 @@ def parse(
 
 def _check_lists(file: schema.File, folder: str, document: Document) -> None:
     """Read the files that list backends, and note what is wrong with them."""
-    entries: list[tuple[Path, schema.UpstreamEntry | str]] = [
+    entries: list[tuple[Path, schema.UpstreamEntry | str | None]] = [
         (("upstreams", name), entry) for name, entry in file.upstreams.items()
     ]
     for number, service in enumerate(file.services):
         entries.append((("services", number, "upstream"), service.upstream))
     for path, entry in entries:
-        if isinstance(entry, str) or isinstance(entry.backends, list):
+        if not isinstance(entry, schema.UpstreamEntry):
+            continue
+        if isinstance(entry.backends, list):
             continue
         if entry.backends.file is None:
             continue
@@ -214,7 +218,8 @@ def _config(file: schema.File, folder: str) -> Config:
     for number, entry in enumerate(file.services, 1):
         name = entry.name or _free(f"service{number}", names, "-unnamed")
         names.add(name)
-        if isinstance(entry.upstream, str):
+        upstream: str | None
+        if entry.upstream is None or isinstance(entry.upstream, str):
             upstream = entry.upstream
         else:
             upstream = _free(name, upstreams, "-inline")
@@ -270,6 +275,8 @@ def _upstream(name: str, entry: schema.UpstreamEntry, folder: str) -> Upstream:
         tls=client_tls(entry.tls, folder),
         proxy_protocol=cast("HeaderVersion | None", entry.proxy_protocol),
         health_check=health_check(entry.health_check),
+        retry=retry(entry.retry),
+        sticky=sticky(entry.sticky),
     )
 
 
@@ -323,7 +330,7 @@ def _listen(entry: schema.ListenEntry, folder: str) -> Listen:
 
 
 def _service(
-    name: str, upstream: str, entry: schema.ServiceEntry, folder: str
+    name: str, upstream: str | None, entry: schema.ServiceEntry, folder: str
 ) -> Service:
     networks = [network for network in entry.trusted_proxies if network is not None]
     return Service(
@@ -339,15 +346,7 @@ def _service(
         proxy_status=entry.proxy_status,
         limits=Limits(**entry.limits.model_dump()),
         timeouts=Timeouts(**entry.timeouts.model_dump()),
-        request_headers=_rules(entry.request_headers),
-        response_headers=_rules(entry.response_headers),
-    )
-
-
-def _rules(entry: schema.RequestRules | schema.ResponseRules) -> HeaderRules:
-    add: Mapping[bytes, tuple[bytes | Template, ...]] = entry.add
-    return HeaderRules(
-        remove=tuple(name.lower() for name in entry.remove),
-        set=tuple(entry.set.items()),
-        add=tuple((name, value) for name, values in add.items() for value in values),
+        request_headers=header_rules(entry.request_headers),
+        response_headers=header_rules(entry.response_headers),
+        routes=tuple(route(one) for one in entry.routes),
     )

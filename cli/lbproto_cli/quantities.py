@@ -15,7 +15,7 @@ from lbproto_cli.problems import shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["duration", "file_mode", "flag", "size", "whole"]
+__all__ = ["body_size", "duration", "file_mode", "flag", "size", "whole"]
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"([0-9]{1,9}+(?:\.[0-9]{1,9}+)?+)(ms|s|m|h|d)")
@@ -112,6 +112,20 @@ def size(*, zero: bool) -> Callable[[object], int]:
         return count
 
     return read
+
+
+def body_size(value: object) -> int | None:
+    """Read a limit of content; null is none.
+
+    Raises:
+        ValueError: it is neither; the message says why.
+    """
+    if value is None:
+        return None
+    # To nginx 0 means no limit; whoever writes it gets told, not surprised.
+    if type(value) is int and value == 0:
+        raise ValueError("got 0, expected a size above 0, or null for no limit")
+    return size(zero=False)(value)
 
 
 def _seconds(value: object) -> float | None:

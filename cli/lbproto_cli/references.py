@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from lbproto.config import Template
 from lbproto_cli.addresses import backend_target, listen_target
 from lbproto_cli.problems import Path, nearest, path_text, shown
+from lbproto_cli.route_references import check_route, upstreams_of
 from lbproto_cli.sources import check_source
 from lbproto_cli.words import field_value
 
@@ -42,14 +43,24 @@ def check_references(root: Value, runtimes: Collection[str]) -> Iterator[Finding
     upstreams = root.get("upstreams")
     for index, service in services:
         path = ("services", index, "upstream")
+        if service.get("upstream") is None and not service.get("routes"):
+            yield path, "missing, expected this key"
         yield from _upstream(path, service.get("upstream"), upstreams)
         yield from _backends(path, service.get("upstream"))
+        yield from _sticky(path, service.get("upstream"))
         yield from _balancing(path, service.get("upstream"))
         yield from _health_check(path, service.get("upstream"))
         yield from _rules(("services", index), service)
+        for number, route in _mappings(service.get("routes")):
+            at = ("services", index, "routes", number)
+            for place, name in upstreams_of(at, route):
+                yield from _upstream(place, name, upstreams)
+            yield from check_route(at, route)
+            yield from _rules(at, route)
     if isinstance(upstreams, dict):
         for name, upstream in upstreams.items():
             yield from _backends(("upstreams", name), upstream)
+            yield from _sticky(("upstreams", name), upstream)
             yield from _balancing(("upstreams", name), upstream)
             yield from _health_check(("upstreams", name), upstream)
 
@@ -155,6 +166,15 @@ def _backends(path: Path, upstream: Value) -> Iterator[Finding]:
             yield (*path, index), f"{message}, or verify: false there"
 
 
+def _sticky(path: Path, upstream: Value) -> Iterator[Finding]:
+    sticky = upstream.get("sticky") if isinstance(upstream, dict) else None
+    if not isinstance(sticky, dict):
+        return
+    if sticky.get("same_site") == "none" and sticky.get("secure") is False:
+        message = "browsers take such a cookie only if it is secure, expected secure"
+        yield (*path, "sticky", "same_site"), f"{message}: true beside it"
+
+
 def _balancing(path: Path, upstream: Value) -> Iterator[Finding]:
     """What a policy cannot do, or not with this much weight."""
     if not isinstance(upstream, dict):
@@ -200,10 +220,10 @@ def _verifies(tls: Value) -> bool:
     return tls is True
 
 
-def _rules(path: Path, service: dict[str, Value]) -> Iterator[Finding]:
+def _rules(path: Path, owner: dict[str, Value]) -> Iterator[Finding]:
     """Header names differ in case only: which of the two values counts?"""
     for side in ("request_headers", "response_headers"):
-        rules = service.get(side)
+        rules = owner.get(side)
         edits = rules.get("set") if isinstance(rules, dict) else None
         seen: dict[str, str] = {}
         for name, value in (edits if isinstance(edits, dict) else {}).items():

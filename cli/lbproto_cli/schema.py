@@ -25,9 +25,9 @@ from pydantic import (
     Tag,
 )
 
-from lbproto.config import Config, Limits, Service, Template, Timeouts, Upstream
+from lbproto.config import Config, Limits, Service, Timeouts, Upstream
 from lbproto.machine.effects import Target
-from lbproto_cli import addresses, health, quantities, words
+from lbproto_cli import addresses, affinity, health, quantities, retries, words
 from lbproto_cli.balancing import (
     BalanceFactor,
     MaxConnections,
@@ -37,7 +37,18 @@ from lbproto_cli.balancing import (
     Percent,
     Policy,
 )
+from lbproto_cli.header_rules import NULL_IS_EMPTY, RequestRules, ResponseRules
 from lbproto_cli.problems import Path, shown
+from lbproto_cli.routes import (
+    MatchEntry,
+    RedirectEntry,
+    RespondEntry,
+    RewriteEntry,
+    RouteEntry,
+    RouteLimitsEntry,
+    RouteTimeoutsEntry,
+    ShareEntry,
+)
 from lbproto_cli.sources import DnsEntry, SourceEntry
 from lbproto_cli.tls import (
     CertificateEntry,
@@ -57,8 +68,6 @@ __all__ = [
     "File",
     "LimitsEntry",
     "ListenEntry",
-    "RequestRules",
-    "ResponseRules",
     "ServiceEntry",
     "TimeoutsEntry",
     "UpstreamEntry",
@@ -74,7 +83,7 @@ _MANY: Final = 1_000_000
 _STRICT: Final = ConfigDict(strict=True, extra="forbid", frozen=True)
 _LIMITS: Final = Limits()
 _TIMEOUTS: Final = Timeouts()
-_SERVICE: Final = Service(name="", upstream="")
+_SERVICE: Final = Service(name="")
 _UPSTREAM: Final = Upstream(name="", backends=())
 _CONFIG: Final = Config(services=(), upstreams={})
 
@@ -87,9 +96,8 @@ def _address_or_mapping(value: object) -> object:
     raise ValueError(f"got {shown(value)}, expected an address or a mapping with one")
 
 
-def _empty_if_null(value: object) -> object:
-    """A key with nothing after it, its content commented out, means defaults."""
-    return {} if value is None else value
+def _none_if_null(value: object) -> object:
+    return [] if value is None else value
 
 
 def _branch(value: object) -> str | None:
@@ -98,7 +106,6 @@ def _branch(value: object) -> str | None:
     return NAME if isinstance(value, str) else None
 
 
-_NULL_IS_EMPTY: Final = BeforeValidator(_empty_if_null)
 _SHORT_FORM: Final = BeforeValidator(_address_or_mapping)
 
 Name: TypeAlias = Annotated[str, PlainValidator(words.name)]
@@ -112,10 +119,6 @@ Duration: TypeAlias = Annotated[float, PlainValidator(quantities.duration(zero=F
 Grace: TypeAlias = Annotated[float, PlainValidator(quantities.duration(zero=True))]
 Later: TypeAlias = Annotated[None, PlainValidator(words.later())]
 LaterOrNull: TypeAlias = Annotated[None, PlainValidator(words.later(None))]
-
-FieldName: TypeAlias = Annotated[bytes, PlainValidator(words.field_name)]
-RequestField: TypeAlias = Annotated[bytes, PlainValidator(words.request_field)]
-FieldValue: TypeAlias = Annotated[bytes | Template, PlainValidator(words.field_value)]
 
 
 def _switch(value: object) -> bool:
@@ -131,26 +134,6 @@ def _header_version(value: object) -> str | None:
     raise ValueError(f"got {shown(value)}, expected v1, v2 or null")
 
 
-def _body_size(value: object) -> int | None:
-    if value is None:
-        return None
-    # To nginx 0 means no limit; whoever writes it gets told, not surprised.
-    if type(value) is int and value == 0:
-        raise ValueError("got 0, expected a size above 0, or null for no limit")
-    return quantities.size(zero=False)(value)
-
-
-def _field_values(value: object) -> tuple[bytes | Template, ...]:
-    """One value of `add`; a list adds the field several times."""
-    values = value if isinstance(value, list) else [value]
-    return tuple(map(words.field_value, values))
-
-
-AddedValues: TypeAlias = Annotated[
-    tuple[bytes | Template, ...], PlainValidator(_field_values)
-]
-
-
 class LimitsEntry(BaseModel):
     """`limits` of a service."""
 
@@ -159,7 +142,9 @@ class LimitsEntry(BaseModel):
     request_line: PositiveSize = _LIMITS.request_line
     header_size: PositiveSize = _LIMITS.header_size
     header_count: Positive = _LIMITS.header_count
-    body_size: Annotated[int | None, PlainValidator(_body_size)] = _LIMITS.body_size
+    body_size: Annotated[int | None, PlainValidator(quantities.body_size)] = (
+        _LIMITS.body_size
+    )
     chunk_extensions: Size = _LIMITS.chunk_extensions
     trailer_size: Size = _LIMITS.trailer_size
     response_header_size: PositiveSize = _LIMITS.response_header_size
@@ -183,26 +168,6 @@ class TimeoutsEntry(BaseModel):
     tunnel: Duration = _TIMEOUTS.tunnel
     proxy_protocol: Duration = _TIMEOUTS.proxy_protocol
     tls_handshake: Duration = _TIMEOUTS.tls_handshake
-
-
-class RequestRules(BaseModel):
-    """`request_headers` of a service."""
-
-    model_config = _STRICT
-
-    set: Annotated[dict[FieldName, FieldValue], _NULL_IS_EMPTY] = {}
-    add: Annotated[dict[RequestField, AddedValues], _NULL_IS_EMPTY] = {}
-    remove: list[RequestField] = []
-
-
-class ResponseRules(BaseModel):
-    """`response_headers` of a service."""
-
-    model_config = _STRICT
-
-    set: Annotated[dict[FieldName, FieldValue], _NULL_IS_EMPTY] = {}
-    add: Annotated[dict[FieldName, AddedValues], _NULL_IS_EMPTY] = {}
-    remove: list[FieldName] = []
 
 
 class ListenEntry(BaseModel):
@@ -247,13 +212,13 @@ class UpstreamEntry(BaseModel):
     hash_on: OfHash = _UPSTREAM.hash_on
     balance_factor: BalanceFactor = _UPSTREAM.balance_factor
     panic_percent: Percent = _UPSTREAM.panic_percent
-    sticky: LaterOrNull = None
+    sticky: affinity.OfUpstream = None
     tls: OfUpstream = None
     proxy_protocol: Annotated[str | None, PlainValidator(_header_version)] = None
     slow_start: Grace = _UPSTREAM.slow_start
     health_check: health.OfUpstream = None
     outlier_detection: OfOutliers = None
-    retry: LaterOrNull = None
+    retry: retries.OfUpstream = None
 
 
 Network: TypeAlias = Annotated[
@@ -280,15 +245,18 @@ class ServiceEntry(BaseModel):
         _SERVICE.upgrades
     )
     proxy_status: Flag = _SERVICE.proxy_status
-    limits: Annotated[LimitsEntry, _NULL_IS_EMPTY] = LimitsEntry()
-    timeouts: Annotated[TimeoutsEntry, _NULL_IS_EMPTY] = TimeoutsEntry()
-    request_headers: Annotated[RequestRules, _NULL_IS_EMPTY] = RequestRules()
-    response_headers: Annotated[ResponseRules, _NULL_IS_EMPTY] = ResponseRules()
-    routes: Annotated[None, PlainValidator(words.later(None, []))] = None
-    upstream: Annotated[
-        Annotated[str, Tag(NAME)] | Annotated[UpstreamEntry, Tag(MAPPING)],
-        Discriminator(_branch),
-    ]
+    limits: Annotated[LimitsEntry, NULL_IS_EMPTY] = LimitsEntry()
+    timeouts: Annotated[TimeoutsEntry, NULL_IS_EMPTY] = TimeoutsEntry()
+    request_headers: Annotated[RequestRules, NULL_IS_EMPTY] = RequestRules()
+    response_headers: Annotated[ResponseRules, NULL_IS_EMPTY] = ResponseRules()
+    routes: Annotated[list[RouteEntry], BeforeValidator(_none_if_null)] = []
+    upstream: (
+        Annotated[
+            Annotated[str, Tag(NAME)] | Annotated[UpstreamEntry, Tag(MAPPING)],
+            Discriminator(_branch),
+        ]
+        | None
+    ) = None
 
 
 def _access_log(value: object) -> None:
@@ -326,7 +294,7 @@ class File(BaseModel):
     access_log: Annotated[None, PlainValidator(_access_log)] = None
     metrics: LaterOrNull = None
     services: list[ServiceEntry] = []
-    upstreams: Annotated[dict[Name, UpstreamEntry], _NULL_IS_EMPTY] = {}
+    upstreams: Annotated[dict[Name, UpstreamEntry], NULL_IS_EMPTY] = {}
 
 
 SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
@@ -342,11 +310,24 @@ SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("services", "*", "timeouts"), TimeoutsEntry),
     (("services", "*", "request_headers"), RequestRules),
     (("services", "*", "response_headers"), ResponseRules),
+    (("services", "*", "routes", "*"), RouteEntry),
+    (("services", "*", "routes", "*", "match"), MatchEntry),
+    (("services", "*", "routes", "*", "split", "*"), ShareEntry),
+    (("services", "*", "routes", "*", "redirect"), RedirectEntry),
+    (("services", "*", "routes", "*", "respond"), RespondEntry),
+    (("services", "*", "routes", "*", "rewrite"), RewriteEntry),
+    (("services", "*", "routes", "*", "timeouts"), RouteTimeoutsEntry),
+    (("services", "*", "routes", "*", "limits"), RouteLimitsEntry),
+    (("services", "*", "routes", "*", "request_headers"), RequestRules),
+    (("services", "*", "routes", "*", "response_headers"), ResponseRules),
     (("services", "*", "upstream"), UpstreamEntry),
     (("services", "*", "upstream", "backends", "dns"), DnsEntry),
     (("services", "*", "upstream", "backends"), SourceEntry),
     (("services", "*", "upstream", "backends", "*"), BackendEntry),
     (("services", "*", "upstream", "health_check"), health.HealthCheckEntry),
+    (("services", "*", "upstream", "retry"), retries.RetryEntry),
+    (("services", "*", "upstream", "retry", "backoff"), retries.BackoffEntry),
+    (("services", "*", "upstream", "sticky"), affinity.StickyEntry),
     (("services", "*", "upstream", "tls"), ClientTlsEntry),
     (("services", "*", "upstream", "outlier_detection"), OutlierEntry),
     (("services", "*", "upstream", "tls", "certificate"), CertificateEntry),
@@ -355,6 +336,9 @@ SHAPES: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("upstreams", "*", "backends"), SourceEntry),
     (("upstreams", "*", "backends", "*"), BackendEntry),
     (("upstreams", "*", "health_check"), health.HealthCheckEntry),
+    (("upstreams", "*", "retry"), retries.RetryEntry),
+    (("upstreams", "*", "retry", "backoff"), retries.BackoffEntry),
+    (("upstreams", "*", "sticky"), affinity.StickyEntry),
     (("upstreams", "*", "tls"), ClientTlsEntry),
     (("upstreams", "*", "outlier_detection"), OutlierEntry),
     (("upstreams", "*", "tls", "certificate"), CertificateEntry),

@@ -50,6 +50,8 @@ class ErrorCode(Enum):
     METHOD_UNKNOWN = auto()
     """A method longer than any there is."""
     VERSION = auto()
+    NO_ROUTE = auto()
+    """Nobody is told to take such a request."""
     CLIENT_LEFT = auto()
     CLIENT_STALLED = auto()
     """The client reads no more of its response."""
@@ -102,6 +104,7 @@ VERDICTS: Final[Mapping[ErrorCode, Verdict]] = {
         (ErrorCode.TRANSFER_CODING, 501, True, Blame.CLIENT, "http_request_error"),
         (ErrorCode.METHOD_UNKNOWN, 501, True, Blame.CLIENT, "http_request_error"),
         (ErrorCode.VERSION, 505, True, Blame.CLIENT, "http_request_error"),
+        (ErrorCode.NO_ROUTE, 404, False, Blame.CLIENT, "destination_not_found"),
         (ErrorCode.CLIENT_LEFT, 0, True, Blame.CLIENT, ""),
         (ErrorCode.CLIENT_STALLED, 0, True, Blame.CLIENT, ""),
         (ErrorCode.INTERNAL, 500, True, Blame.US, "proxy_internal_error"),

@@ -43,6 +43,8 @@ class Timer(IntEnum):
     """A refused request is read to its end (RFC 9112 9.6)."""
     ENTRANCE = 10
     """The PROXY header, or the TLS handshake, is incomplete."""
+    BACKOFF = 11
+    """Another backend gets the request, in a moment."""
 
 
 INFINITY: Final = math.inf

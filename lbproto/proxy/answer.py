@@ -83,7 +83,7 @@ class Answer:
             # The client is slow; the backend is not to blame for silence.
             exchange.timers.clear(Timer.RESPONSE_BODY)
         else:
-            patience = exchange.site.service.timeouts.response_body
+            patience = exchange.service.timeouts.response_body
             exchange.timers.set(Timer.RESPONSE_BODY, now + patience)
 
     def _pass_on(self, events: list[HttpEvent], attempt: Attempt, now: float) -> None:
@@ -103,6 +103,8 @@ class Answer:
                 self._reset(event, attempt, now)
             if exchange.stage not in PASSING_ON:
                 return
+            if exchange.delivery.attempt is not attempt:
+                return  # another backend is asked; what this one says is void
         exchange.client.flush()
 
     def _reset(self, event: Reset, attempt: Attempt, now: float) -> None:
@@ -112,10 +114,12 @@ class Answer:
             self._exchange.delivery.on_closed(event.detail, now)
 
     def _head(self, head: ResponseHead, attempt: Attempt, now: float) -> None:
-        balancer, lease = self._exchange.site.balancer, attempt.lease
+        exchange = self._exchange
+        balancer, lease = exchange.site.balancer, attempt.lease
         if head.status >= 200:
             balancer.responded(lease, head.status, now)
-            self._final(head, now)
+            if self._interims or not exchange.delivery.on_status(head.status, now):
+                self._final(head, now)
         elif head.status == 101:
             balancer.responded(lease, head.status, now)
             self._switch(head, attempt, now)
@@ -124,7 +128,7 @@ class Answer:
 
     def _interim(self, head: ResponseHead, now: float) -> None:
         exchange = self._exchange
-        limit = exchange.site.service.limits.interim_responses
+        limit = exchange.service.limits.interim_responses
         self._interims += 1
         if self._interims > limit:
             detail = f"more than {limit} interim responses"
@@ -157,7 +161,11 @@ class Answer:
         exchange = self._exchange
         request, peer = exchange.head, exchange.client.peer
         assert request is not None, "a backend answers what was asked"
-        out = downstream_response(head, request, peer, exchange.site.service, date)
+        out = downstream_response(head, request, peer, exchange.service, date)
+        if head.status >= 200 or head.status == 101:
+            cookie = exchange.delivery.cookie
+            if cookie is not None:
+                out.headers.append_header(b"Set-Cookie", cookie)
         exchange.client.codec.send(out)
 
     def _switch(self, head: ResponseHead, attempt: Attempt, now: float) -> None:

@@ -1,13 +1,14 @@
 """One attempt of an exchange: a lease on a backend and a connection to it.
 
-An attempt is begun on an idle connection or by dialling, carries the request, and
-ends in exactly one way: the connection is parked for the next exchange, or it is
-closed; and the lease is released, once.
+An attempt begins, perhaps after a pause, on an idle connection or by dialling,
+carries the request, and ends in exactly one way: the connection is parked for the
+next exchange, or it is closed; and the lease is released, once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from lbproto.framing.codec import ClientCodec
 from lbproto.framing.messages import Body, End, HttpEvent, RequestHead
@@ -28,6 +29,9 @@ from lbproto.selection.balancer import Lease, Outcome
 
 __all__ = ["Attempt"]
 
+NO_CONNECTION: Final = ConnId(0)
+"""Ids count from 1."""
+
 
 class Attempt:
     """A backend connection at work for one exchange."""
@@ -46,36 +50,35 @@ class Attempt:
         "reused",
     )
 
-    def __init__(
-        self,
-        site: Site,
-        lease: Lease,
-        peer: PeerInfo,
-        out: list[Effect],
-        *,
-        fresh: bool,
-    ) -> None:
-        """Take an idle connection, or dial when there is none or `fresh` asks."""
+    def __init__(self, site: Site, lease: Lease, peer: PeerInfo) -> None:
+        """Hold a lease; there is no connection before `begin`."""
         version = lease.proxy_protocol
         self._preface = b"" if version is None else proxy_header(version, peer)
         self._site = site
         self._codec: ClientCodec = site.client_codec()
-        self._open = True
+        self._open = False
         self._reading = True
         self.lease = lease
+        self.conn = NO_CONNECTION
         self.answered = False
         """A byte of a response has come."""
         self.blocked = False
         """The backend does not keep up with the request."""
-        idle = None if fresh else site.balancer.checkout(lease, self._preface)
-        self.reused = idle is not None
-        self.connected = self.reused
+        self.reused = False
+        self.connected = False
+
+    def begin(self, out: list[Effect], *, fresh: bool) -> None:
+        """Take an idle connection, or dial when there is none or `fresh` asks."""
+        balancer = self._site.balancer
+        idle = None if fresh else balancer.checkout(self.lease, self._preface)
+        self._open = True
+        self.reused = self.connected = idle is not None
         if idle is not None:
-            self.conn: ConnId = idle
+            self.conn = idle
             out.append(Adopt(idle))
         else:
-            self.conn = site.balancer.mint()
-            out.append(Connect(self.conn, lease.target, self._preface))
+            self.conn = balancer.mint()
+            out.append(Connect(self.conn, self.lease.target, self._preface))
 
     def transmit(
         self,

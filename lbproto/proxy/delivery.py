@@ -2,9 +2,9 @@
 
 A `Delivery` holds the rewritten request and what has come of its content. It
 leases a backend, takes an idle connection or dials, sends, and when that fails
-before the first byte of a response it decides by the rules of `retry` whether
-another connection gets the request. What it cannot deliver it reports to the
-exchange, which then answers by itself.
+before the client has a byte of a response it asks the rules of `retry` whether
+another connection gets the request, of this backend or another one. What it cannot
+deliver it reports to the exchange, which then answers by itself.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from lbproto.machine.events import ConnectError, ConnectFailed
 from lbproto.machine.timers import Timer
 from lbproto.proxy.attempt import Attempt
 from lbproto.proxy.held import HeldContent
-from lbproto.proxy.retry import Failure, may_replay
+from lbproto.proxy.retry import Failure, Remedy, pause, remedy
 from lbproto.proxy.stages import Stage, Step
 from lbproto.selection.balancer import Outcome
 
 if TYPE_CHECKING:
+    from lbproto.config import Retry
+    from lbproto.proxy.destination import Destination
     from lbproto.proxy.exchange import Exchange
     from lbproto.selection.backend import BackendId
-    from lbproto.selection.balancer import Lease
 
 __all__ = ["Delivery"]
 
@@ -43,20 +44,24 @@ class Delivery:
     """One request on its way up."""
 
     __slots__ = (
+        "_destination",
         "_exchange",
         "_failed",
         "_key",
         "_replayed",
+        "_wanted",
         "attempt",
         "held",
         "request",
     )
 
     def __init__(self, exchange: Exchange) -> None:
+        self._destination: Destination | None = None
         self._exchange = exchange
         self._failed: list[BackendId] = []
         self._key = b""
         self._replayed = False
+        self._wanted: BackendId | None = None
         self.held = HeldContent()
         self.request: RequestHead | None = None
         """As it goes out; set by `begin`."""
@@ -74,19 +79,37 @@ class Delivery:
         """More content can be used now."""
         return not (self.using.blocked or self.held.overfull)
 
-    def begin(self, request: RequestHead, now: float) -> None:
+    def begin(self, request: RequestHead, upstream: str, now: float) -> None:
         """Pick a backend for a request and start towards it."""
         self.request = request
         exchange = self._exchange
-        upstream = exchange.site.service.upstream
+        site = exchange.site
         self._key = exchange.key(upstream)
-        balancer = exchange.site.balancer
-        lease = balancer.lease(upstream, self._failed, now, self._key)
-        if lease is None:
+        self._destination = destination = site.destinations.get(upstream)
+        if destination is not None and destination.affinity is not None:
+            members = site.balancer.members(upstream)
+            self._wanted = destination.affinity.take(request.headers, members)
+        lease = site.balancer.lease(
+            upstream, self._failed, now, self._key, prefer=self._wanted
+        )
+        if lease is None or destination is None:
             detail = f"upstream {upstream} has no backend"
             exchange.fail(ErrorCode.NO_BACKEND, detail, now)
         else:
-            self._start(lease, now, fresh=False)
+            destination.asked(now)
+            self.attempt = Attempt(site, lease, exchange.client.peer)
+            self._start(now, fresh=False)
+
+    @property
+    def cookie(self) -> bytes | None:
+        """What makes the client come back to this backend; None if it does already."""
+        destination, lease = self._destination, self.using.lease
+        if destination is None or destination.affinity is None:
+            return None
+        if lease.backend == self._wanted:
+            return None
+        secure = self._exchange.client.peer.tls is not None
+        return destination.affinity.cookie(lease.target, secure=secure)
 
     def content(self, piece: Body | End, now: float) -> None:
         """Pass content on, or hold it until there is a connection."""
@@ -97,19 +120,27 @@ class Delivery:
         attempt.transmit(None, self.held.take_unsent(), self._exchange.out)
         self._expect_response(now)
 
-    def _start(self, lease: Lease, now: float, *, fresh: bool) -> None:
-        exchange = self._exchange
-        peer = exchange.client.peer
-        attempt = Attempt(exchange.site, lease, peer, exchange.out, fresh=fresh)
-        self.attempt = attempt
+    def _start(self, now: float, *, fresh: bool) -> None:
+        exchange, attempt = self._exchange, self.using
+        attempt.begin(exchange.out, fresh=fresh)
         exchange.tried(attempt)
         if attempt.reused:
             exchange.go(Step.REUSED)
             self._transmit(attempt, now)
         else:
             exchange.go(Step.LEASED)
-            patience = exchange.site.service.timeouts.connect
+            patience = self._patience(exchange.service.timeouts.connect)
             exchange.timers.set(Timer.CONNECT, now + patience)
+
+    def _patience(self, seconds: float) -> float:
+        """Return how long one try may take for something."""
+        limit = self._rules.per_try_timeout
+        return seconds if limit is None else min(seconds, limit)
+
+    @property
+    def _rules(self) -> Retry:
+        assert self._destination is not None, "asked only about a try"
+        return self._destination.retry
 
     def _transmit(self, attempt: Attempt, now: float) -> None:
         attempt.transmit(self.request, self.held.take_unsent(), self._exchange.out)
@@ -122,7 +153,7 @@ class Delivery:
         if exchange.stage is not Stage.AWAITING:
             return
         if self.held.complete or self.using.blocked or exchange.awaits_continue:
-            patience = exchange.site.service.timeouts.response_header
+            patience = self._patience(exchange.service.timeouts.response_header)
             exchange.timers.set(Timer.RESPONSE, now + patience)
         else:
             exchange.timers.clear(Timer.RESPONSE)
@@ -142,14 +173,14 @@ class Delivery:
         attempt = self.using
         attempt.lost()
         if event.why is ConnectError.STALE:
-            self._replay_or_fail(attempt, Failure.STALE, event.detail, now)
+            self._again_or_fail(Failure.STALE, event.detail, now)
         else:
-            self._unreachable(attempt, CONNECT_CODES[event.why], event.detail, now)
+            self._unreachable(CONNECT_CODES[event.why], event.detail, now)
 
     def on_connect_timeout(self, now: float) -> None:
         """The dial takes too long."""
         code, detail = ErrorCode.CONNECT_TIMEOUT, "no answer to the dial in time"
-        self._unreachable(self.using, code, detail, now)
+        self._unreachable(code, detail, now)
 
     def on_interim(self, now: float) -> None:
         """The backend is alive: its time for the response starts anew."""
@@ -162,51 +193,108 @@ class Delivery:
 
     def on_closed(self, detail: str, now: float) -> None:
         """The connection ended before the first byte of a response."""
-        attempt = self.using
-        failure = Failure.REUSED_CLOSED if attempt.reused else Failure.FRESH_CLOSED
-        self._replay_or_fail(attempt, failure, detail, now)
+        reused = self.using.reused
+        failure = Failure.REUSED_CLOSED if reused else Failure.FRESH_CLOSED
+        self._again_or_fail(failure, detail, now)
 
-    def _unreachable(
-        self, attempt: Attempt, code: ErrorCode, detail: str, now: float
-    ) -> None:
-        """Settle with this backend, and try another one if there is one left."""
-        exchange = self._exchange
-        site = exchange.site
-        exchange.timers.clear(Timer.CONNECT)
+    def on_response_timeout(self, now: float) -> None:
+        """No response head has come in time."""
+        code, detail = ErrorCode.RESPONSE_TIMEOUT, "no response head in time"
+        if self.using.answered or not self._try_other(
+            Failure.SILENT, Outcome.FAILED, code, detail, now
+        ):
+            self._exchange.fail(code, detail, now)
+
+    def on_status(self, status: int, now: float) -> bool:
+        """A final head has come; tell whether another backend is asked instead."""
+        if status not in self._rules.statuses:
+            return False
+        detail = f"status {status}"
+        return self._try_other(Failure.STATUS, Outcome.FAILED, None, detail, now)
+
+    def on_pause_over(self, now: float) -> None:
+        """It is time for the next try."""
+        self._start(now, fresh=False)
+
+    def _unreachable(self, code: ErrorCode, detail: str, now: float) -> None:
+        """Try another backend, or settle with this one and give up."""
         ours = code is ErrorCode.CONNECT_LOCAL
         outcome = Outcome.ABANDONED if ours else Outcome.CONNECT_FAILED
-        self.end(outcome, now)
-        self._failed.append(attempt.lease.backend)
-        if not ours and len(self._failed) <= site.max_retries:
-            upstream = site.service.upstream
-            lease = site.balancer.lease(upstream, self._failed, now, self._key)
-            if lease is not None:
-                exchange.log(Level.WARNING, "trying another backend", code, detail)
-                exchange.go(Step.RETRY)
-                self._start(lease, now, fresh=False)
-                return
-        exchange.fail(code, detail, now)
+        self._exchange.timers.clear(Timer.CONNECT)
+        if ours or not self._try_other(Failure.UNREACHABLE, outcome, code, detail, now):
+            self.end(outcome, now)
+            self._exchange.fail(code, detail, now)
 
-    def _replay_or_fail(
-        self, attempt: Attempt, failure: Failure, detail: str, now: float
-    ) -> None:
-        exchange, request = self._exchange, self.request
-        assert request is not None, "an attempt is made for a request"
-        if not may_replay(
+    def _remedy(self, failure: Failure) -> Remedy | None:
+        assert self.request is not None, "an attempt is made for a request"
+        return remedy(
             failure,
-            request.method,
+            self._rules,
+            self.request.method,
             held=self.held.intact,
             complete=self.held.complete,
-            replayed=self._replayed,
+        )
+
+    def _again_or_fail(self, failure: Failure, detail: str, now: float) -> None:
+        """Ask the same backend again, or another one, or give up."""
+        code = ErrorCode.BACKEND_CLOSED
+        if self._remedy(failure) is not Remedy.SAME:
+            if not self._try_other(failure, Outcome.FAILED, code, detail, now):
+                self._exchange.fail(code, detail, now)
+        elif self._replayed or not self._affordable(failure, now):
+            self._exchange.fail(code, detail, now)
+        else:
+            exchange, attempt = self._exchange, self.using
+            self._replayed = True
+            exchange.timers.clear(Timer.RESPONSE)
+            attempt.drop(exchange.out)
+            self.held.rewind()
+            exchange.go(Step.RETRY)
+            self.attempt = Attempt(exchange.site, attempt.lease, exchange.client.peer)
+            self._start(now, fresh=True)
+
+    def _affordable(self, failure: Failure, now: float) -> bool:
+        # A backend that has seen nothing has no work from a repetition.
+        assert self._destination is not None, "asked only about a try"
+        return failure is Failure.STALE or self._destination.may_repeat(now)
+
+    def _try_other(
+        self,
+        failure: Failure,
+        outcome: Outcome,
+        code: ErrorCode | None,
+        detail: str,
+        now: float,
+    ) -> bool:
+        """Go on to another backend, if the rules, the budget and the others allow."""
+        exchange, site = self._exchange, self._exchange.site
+        balancer = site.balancer
+        if (
+            self._remedy(failure) is not Remedy.OTHER
+            or len(self._failed) >= site.max_retries
         ):
-            exchange.fail(ErrorCode.BACKEND_CLOSED, detail, now)
-            return
-        self._replayed = True
-        exchange.timers.clear(Timer.RESPONSE)
-        attempt.drop(exchange.out)
+            return False
+        assert self._destination is not None, "asked only about a try"
+        failed = [*self._failed, self.using.lease.backend]
+        lease = balancer.lease(self._destination.name, failed, now, self._key)
+        if lease is None:
+            return False
+        if not self._destination.may_repeat(now):
+            exchange.out.extend(balancer.release(lease, Outcome.ABANDONED, now).log)
+            return False
+        exchange.timers.clear(Timer.CONNECT, Timer.RESPONSE)
+        self.end(outcome, now)
+        self._failed = failed
+        exchange.log(Level.WARNING, "trying another backend", code, detail)
         self.held.rewind()
         exchange.go(Step.RETRY)
-        self._start(attempt.lease, now, fresh=True)
+        self.attempt = Attempt(site, lease, exchange.client.peer)
+        seconds = pause(self._rules.backoff, len(failed), site.env.random())
+        if seconds > 0:
+            exchange.timers.set(Timer.BACKOFF, now + seconds)
+        else:
+            self._start(now, fresh=False)
+        return True
 
     def end(self, outcome: Outcome, now: float) -> None:
         """Settle with the backend; nothing is sent to it any more."""

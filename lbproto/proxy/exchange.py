@@ -40,6 +40,7 @@ from lbproto.machine.timers import Timer, TimerTable
 from lbproto.proxy.access import Tally
 from lbproto.proxy.answer import Answer
 from lbproto.proxy.delivery import Delivery
+from lbproto.proxy.directions import direct
 from lbproto.proxy.replies import error_reply, options_reply
 from lbproto.proxy.stages import Stage, Step, advance
 from lbproto.proxy.tunnel import Tunnel
@@ -75,6 +76,7 @@ class Exchange:
         "client",
         "delivery",
         "head",
+        "service",
         "stage",
         "stream",
         "tally",
@@ -86,6 +88,8 @@ class Exchange:
         self.stage = Stage.IDLE
         self.stream = stream
         self.client = client
+        self.service = client.site.service
+        """What holds for this request: the service, as the route has changed it."""
         self.head: RequestHead | None = None
         """The request as it came; None until its head was understood."""
         self.timers = TimerTable()
@@ -167,9 +171,18 @@ class Exchange:
             self.fail(event.error, event.detail, now)
         elif not self.delivery.held.complete:
             assert not isinstance(event, ResponseHead), "a client sends none"
+            if isinstance(event, Body) and self._too_large(len(event.data)):
+                detail = "the content is over the limit of its route"
+                self.fail(ErrorCode.CONTENT_TOO_LARGE, detail, now)
+                return
             self.delivery.content(event, now)
             self.answer.expect_more(now)
             self.pace(now)
+
+    def _too_large(self, more: int) -> bool:
+        """Tell whether a piece is too much; the codec knows no route's limit."""
+        limit = self.service.limits.body_size
+        return limit is not None and self.delivery.held.received + more > limit
 
     def on_client_data(self, data: bytes, now: float) -> None:
         """Take the client's bytes for the tunnel."""
@@ -198,20 +211,26 @@ class Exchange:
         if empty:
             # The end goes out with the head; that it comes as an event is no news.
             self.delivery.held.add(End(self.stream))
-        service = self.site.service
+        service = self.service
         if service.underscores == "reject" and has_underscore(head):
             self.fail(ErrorCode.SYNTAX, "underscore in a field name", now)
         elif loops(head, service.via):
             self.fail(ErrorCode.LOOP, "our own pseudonym in Via", now)
         elif answers_itself(head):
-            self._reply(options_reply(self.stream, self.date(now)), b"", None, now)
+            self.reply(options_reply(self.stream, self.date(now)), b"", None, now)
         else:
-            request = upstream_request(head, self.client.peer, service)
-            if request.upgrade and not empty:
-                self.fail(ErrorCode.SYNTAX, "Upgrade in a request with content", now)
-            else:
-                self.delivery.begin(request, now)
-                self.pace(now)
+            direct(self, head, now)
+
+    def forward(
+        self, head: RequestHead, target: bytes, upstream: str, now: float
+    ) -> None:
+        """Send the request to one of an upstream's backends."""
+        request = upstream_request(head, self.client.peer, self.service, target)
+        if request.upgrade and not self.request_complete:
+            self.fail(ErrorCode.SYNTAX, "Upgrade in a request with content", now)
+        else:
+            self.delivery.begin(request, upstream, now)
+            self.pace(now)
 
     def pace(self, now: float) -> None:
         """Arm the client's deadline for its next bytes, if it is its turn."""
@@ -223,7 +242,7 @@ class Exchange:
         if self.awaits_continue or not self.delivery.wants_more:
             self.timers.clear(Timer.REQUEST_BODY)
         else:
-            patience = self.site.service.timeouts.request_body
+            patience = self.service.timeouts.request_body
             self.timers.set(Timer.REQUEST_BODY, now + patience)
 
     # -- deadlines -----------------------------------------------------------
@@ -233,7 +252,9 @@ class Exchange:
         if timer is Timer.CONNECT:
             self.delivery.on_connect_timeout(now)
         elif timer is Timer.RESPONSE:
-            self.fail(ErrorCode.RESPONSE_TIMEOUT, "no response head in time", now)
+            self.delivery.on_response_timeout(now)
+        elif timer is Timer.BACKOFF:
+            self.delivery.on_pause_over(now)
         elif timer is Timer.RESPONSE_BODY:
             self.fail(ErrorCode.RESPONSE_TIMEOUT, "the response's content stalls", now)
         elif timer is Timer.REQUEST_BODY:
@@ -253,17 +274,18 @@ class Exchange:
             return
         if verdict.close or not self.request_complete:
             self.client.codec.go_away()
-        service = self.site.service
+        service = self.service
         head, content = error_reply(code, service, self.stream, self.date(now))
-        self._reply(head, content, code, now)
+        self.reply(head, content, code, now)
 
-    def _reply(
+    def reply(
         self,
         head: ResponseHead,
         content: bytes,
         code: ErrorCode | None,
         now: float,
     ) -> None:
+        """Answer the client ourselves; `code` says why, if it is an error."""
         self.go(Step.BAD_HEAD if self.stage is Stage.IDLE else Step.GIVE_UP)
         self.tally.status = head.status
         codec = self.client.codec
@@ -308,15 +330,19 @@ class Exchange:
 
     def touch_tunnel(self, now: float) -> None:
         """Something passed through the tunnel: its silence starts anew."""
-        self.timers.set(Timer.TUNNEL, now + self.site.service.timeouts.tunnel)
+        self.timers.set(Timer.TUNNEL, now + self.service.timeouts.tunnel)
 
     def date(self, now: float) -> bytes:
         """The wall-clock time as an IMF-fixdate."""
         return self.site.env.http_date(now)
 
-    def log(self, level: Level, message: str, code: ErrorCode, detail: str) -> None:
+    def log(
+        self, level: Level, message: str, code: ErrorCode | None, detail: str
+    ) -> None:
         """Write a log line about this exchange."""
-        fields: dict[str, object] = {"error": code.name.lower(), "detail": detail}
+        fields: dict[str, object] = {"detail": detail}
+        if code is not None:
+            fields = {"error": code.name.lower(), **fields}
         if self.tally.backend:
             fields["backend"] = self.tally.backend
         if self.head is not None:

@@ -11,6 +11,7 @@ from lbproto.config import Config, Listen
 from lbproto.machine.env import Env
 from lbproto.machine.values import ConnId
 from lbproto.proxy.connection import ProxyConnection
+from lbproto.proxy.destination import Destination
 from lbproto.proxy.site import Site
 from lbproto.selection.balancer import Balancer
 from lbproto.selection.housekeeping import Housekeeping
@@ -27,8 +28,14 @@ class Gateway:
         self.config = config
         self.balancer = Balancer(config, env)
         self.housekeeping = Housekeeping(self.balancer)
+        destinations = {
+            name: Destination(upstream, env)
+            for name, upstream in config.upstreams.items()
+        }
         self.sites = {
-            service.name: Site(service, self.balancer, env, config.max_retries)
+            service.name: Site(
+                service, self.balancer, destinations, env, config.max_retries
+            )
             for service in config.services
         }
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lbproto.config import Service
 from lbproto.framing.codec import ClientCodec, CodecLimits, ServerCodec
 from lbproto.framing.codecs import Framing
 from lbproto.machine.env import Env
+from lbproto.proxy.destination import Destination
+from lbproto.routing.table import RouteTable
 from lbproto.selection.balancer import Balancer
 
 __all__ = ["Site"]
@@ -18,25 +22,35 @@ class Site:
         "_framing",
         "balancer",
         "connections",
+        "destinations",
         "env",
         "max_retries",
         "service",
+        "table",
     )
 
     def __init__(
-        self, service: Service, balancer: Balancer, env: Env, max_retries: int
+        self,
+        service: Service,
+        balancer: Balancer,
+        destinations: Mapping[str, Destination],
+        env: Env,
+        max_retries: int,
     ) -> None:
         limits = service.limits
         self.service = service
         self.balancer = balancer
+        self.destinations = destinations
         self.env = env
         self.max_retries = max_retries
         self.connections = 0
+        self.table = RouteTable(service) if service.routes else None
+        """Who takes a request; None: the service's upstream takes all."""
         codec_limits = CodecLimits(
             request_line=limits.request_line,
             header_size=limits.header_size,
             header_count=limits.header_count,
-            body_size=limits.body_size,
+            body_size=self._largest_body(),
             chunk_extensions=limits.chunk_extensions,
             trailer_size=limits.trailer_size,
             response_header_size=limits.response_header_size,
@@ -50,6 +64,18 @@ class Site:
     def client_codec(self) -> ClientCodec:
         """Make the codec for one exchange with a backend."""
         return self._framing.client()
+
+    def _largest_body(self) -> int | None:
+        """What a codec lets pass; a route may allow more than its service."""
+        services = [self.service]
+        if self.table is not None:
+            services += [plan.service for plan in self.table.plans]
+        largest = 0
+        for service in services:
+            if service.limits.body_size is None:
+                return None
+            largest = max(largest, service.limits.body_size)
+        return largest
 
     @property
     def has_room(self) -> bool:

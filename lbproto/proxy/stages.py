@@ -23,7 +23,7 @@ class Stage(Enum):
     IDLE = auto()
     """No request yet."""
     CHOOSING = auto()
-    """The request head is known; a backend is being picked."""
+    """The request head is known; a backend is being picked, or waits for its try."""
     CONNECTING = auto()
     """A connection to the backend is being made."""
     AWAITING = auto()
@@ -71,6 +71,7 @@ TRANSITIONS: Final[Mapping[Stage, Mapping[Step, Stage]]] = {
         Step.LEASED: Stage.CONNECTING,
         Step.REUSED: Stage.AWAITING,
         Step.GIVE_UP: Stage.REPLYING,
+        Step.BROKEN: Stage.DONE,
     },
     Stage.CONNECTING: {
         Step.CONNECTED: Stage.AWAITING,

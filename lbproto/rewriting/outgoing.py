@@ -80,9 +80,9 @@ def answers_itself(head: RequestHead) -> bool:
 
 
 def upstream_request(
-    head: RequestHead, peer: PeerInfo, service: Service
+    head: RequestHead, peer: PeerInfo, service: Service, target: bytes | None = None
 ) -> RequestHead:
-    """Make the request head that goes to a backend."""
+    """Make the request head that goes to a backend, with another target if given."""
     if head.headers.ordinary and head.headers.get(b"host") == head.authority:
         headers = _ordinary_fields(head, peer, service)
         authority = head.authority
@@ -99,7 +99,7 @@ def upstream_request(
     return RequestHead(
         head.stream,
         head.method,
-        head.target,
+        head.target if target is None else target,
         authority,
         head.scheme,
         headers,

@@ -16,7 +16,7 @@ from lbproto.framing.messages import RequestHead
 from lbproto.machine.events import PeerInfo
 from lbproto.rewriting.variables import filled
 
-__all__ = ["apply_rules"]
+__all__ = ["apply_rules", "combined"]
 
 
 def apply_rules(
@@ -44,3 +44,13 @@ def apply_rules(
             headers.append_header(name, value)
         elif text := filled(value, request, peer):
             headers.append_header(name, text)
+
+
+def combined(first: HeaderRules, then: HeaderRules) -> HeaderRules:
+    """Return rules that do what the first and then the others would."""
+    gone = frozenset(then.remove) | {name.lower() for name, _ in then.set}
+    return HeaderRules(
+        remove=first.remove + then.remove,
+        set=tuple(rule for rule in first.set if rule[0].lower() not in gone) + then.set,
+        add=tuple(rule for rule in first.add if rule[0].lower() not in gone) + then.add,
+    )

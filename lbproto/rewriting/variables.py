@@ -17,8 +17,9 @@ from typing import Final, assert_never
 from lbproto.config import Template, Variable
 from lbproto.framing.messages import RequestHead
 from lbproto.machine.events import PeerInfo, TlsInfo
+from lbproto.rewriting.paths import encoded, split_target, true_path
 
-__all__ = ["UnknownVariable", "filled", "template"]
+__all__ = ["UnknownVariable", "filled", "host_of", "template"]
 
 _REFERENCE: Final = re.compile(
     rb"\$(?:(?P<dollar>\$)|(?P<name>[A-Za-z_][A-Za-z0-9_]*+)"
@@ -96,12 +97,22 @@ def _told(variable: Variable, request: RequestHead, peer: PeerInfo) -> str:
         case Variable.SCHEME:
             return "http" if peer.tls is None else "https"
         case Variable.HOST:
-            return _host(request.authority)
+            return host_of(request.authority)
+        case Variable.METHOD:
+            return request.method.decode("ascii")
+        case Variable.TARGET:
+            return request.target.decode("ascii")
+        case Variable.PATH:
+            path = split_target(request.target)[0]
+            form = true_path(path)
+            return (path if form is None else encoded(form)).decode("ascii")
+        case Variable.QUERY:
+            return split_target(request.target)[1][1:].decode("ascii")
         case _:
             assert_never(variable)
 
 
-def _host(authority: bytes) -> str:
+def host_of(authority: bytes) -> str:
     """Return an authority without its port; the brackets of IPv6 stay."""
     if authority.startswith(b"["):
         host = authority.partition(b"]")[0] + b"]"

@@ -34,6 +34,7 @@ from lbproto.selection.leases import (
     BackendStats,
     Lease,
     LeaseId,
+    Members,
     News,
     Outcome,
     Stats,
@@ -50,6 +51,7 @@ __all__ = [
     "Balancer",
     "Lease",
     "LeaseId",
+    "Members",
     "News",
     "Outcome",
     "Stats",
@@ -130,6 +132,12 @@ class Balancer:
                 return None
             return standing.group.upstream.hash_on
 
+    def members(self, upstream: str) -> Members:
+        """Return the backends of an upstream; the same object until they change."""
+        with self._env.guard:
+            standing = self._standings.get(upstream)
+            return () if standing is None else standing.group.members
+
     def lease(
         self,
         upstream: str,
@@ -137,12 +145,15 @@ class Balancer:
         now: float,
         key: bytes = b"",
         ticket: Ticket | None = None,
+        *,
+        prefer: BackendId | None = None,
     ) -> Lease | None:
         """Choose a backend that was not tried yet; None if there is none.
 
-        Those that rest are chosen only when there is no other. Without a called
-        ticket there is none either while others wait; with one, it is used up. An
-        unknown upstream has no backends.
+        It is the preferred one, if that can be chosen. Those that rest are chosen
+        only when there is no other. Without a called ticket there is none either
+        while others wait; with one, it is used up. An unknown upstream has no
+        backends.
         """
         with self._env.guard:
             standing = self._standings.get(upstream)
@@ -153,7 +164,7 @@ class Balancer:
                 standing.recover(now)
             if len(group.queue) and not self._is_next(group, ticket, now):
                 return None
-            backend = group.choose(key, tried, now)
+            backend = group.preferred(prefer, tried) or group.choose(key, tried, now)
             if backend is None:
                 return None
             if ticket is not None:

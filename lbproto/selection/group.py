@@ -58,6 +58,7 @@ class Group:
         "_weighs",
         "called",
         "due",
+        "members",
         "panic",
         "queue",
         "upstream",
@@ -84,6 +85,8 @@ class Group:
         """Have these backends from now on, and these rules."""
         self.upstream = upstream
         self._states = {state.id: state for state in states}
+        self.members = tuple((one.id, one.target) for one in self._states.values())
+        """Who they are; the same object until they change."""
         self._weighs = upstream.policy in WEIGHS_RAMPS
         self._tiers = tuple(
             make_policy(
@@ -121,6 +124,15 @@ class Group:
         return self.upstream.policy in KEYED
 
     # -- choosing ------------------------------------------------------------
+
+    def preferred(
+        self, backend: BackendId | None, tried: Collection[BackendId]
+    ) -> BackendState | None:
+        """Return a backend that somebody wants, if nothing speaks against it."""
+        if backend is None or backend in tried:
+            return None
+        state = self._states.get(backend)
+        return state if state is not None and self._is_in(state) else None
 
     def choose(
         self, key: bytes, tried: Collection[BackendId], now: float

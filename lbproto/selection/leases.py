@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Literal, NewType
+from typing import Literal, NewType, TypeAlias
 
 from lbproto.machine.effects import Log, Target
 from lbproto.machine.values import value
 from lbproto.selection.backend import BackendId
 from lbproto.selection.waiting import Ticket
 
-__all__ = ["BackendStats", "Lease", "LeaseId", "News", "Outcome", "Stats"]
+__all__ = ["BackendStats", "Lease", "LeaseId", "Members", "News", "Outcome", "Stats"]
+
+Members: TypeAlias = tuple[tuple[BackendId, Target], ...]
+"""Who the backends of an upstream are."""
 
 LeaseId = NewType("LeaseId", int)
 """One lease; unique in the process, never reused."""

@@ -9,17 +9,32 @@ passed every lease is released and every connection is closed.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import get_args
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from lbproto.config import (
+    Backoff,
+    Config,
+    Match,
+    Respond,
+    Retry,
+    RetryOn,
+    Route,
+    RouteLimits,
+    Secret,
+    Sticky,
+)
 from lbproto.machine.events import ConnectError
 from lbproto.proxy.connection import ProxyConnection
 from lbproto.testing.sim import Endpoint, Sim
 from lbproto.testing.strategies import mutated, requests
 from tests.scenario.world import ONE, TWO, bare
 
+SMALL = RouteLimits(body_size=100)
 BOUND = 32 * 1024 + 64 * 1024 + 3 * 64 * 1024
 TAG = re.compile(rb"/c(\d+)-")
 ANSWERS = (
@@ -27,15 +42,20 @@ ANSWERS = (
     b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b",
     b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n",
+    b"HTTP/1.1 503 Busy\r\nContent-Length: %d\r\n\r\n%b",
 )
 
 
 class Crowd(RuleBasedStateMachine):
     """Everything that can happen between clients, the core and backends."""
 
+    def world(self) -> Config:
+        """What the balancer is told."""
+        return bare(backends=(ONE, TWO), pool=2)
+
     def __init__(self) -> None:
         super().__init__()
-        self.sim = Sim(bare(backends=(ONE, TWO), pool=2), slack=1)
+        self.sim = Sim(self.world(), slack=1)
         self.backends = [self.sim.backend(str(target)) for target in (ONE, TWO)]
         self.clients: list[Endpoint] = []
         self.draining = False
@@ -185,5 +205,36 @@ class Crowd(RuleBasedStateMachine):
             assert end.closed, f"connection {conn} is left over"
 
 
+class RoutedCrowd(Crowd):
+    """The same, with routes, every kind of retry, pauses, and affinity."""
+
+    def world(self) -> Config:
+        retry = Retry(
+            on=get_args(RetryOn),
+            statuses=(503,),
+            budget_percent=50,
+            per_try_timeout=5.0,
+            backoff=Backoff(base=4.0, max=8.0),
+        )
+        sticky = Sticky(cookie=b"lb", secret=Secret(b"secret"))
+        settings = super().world()
+        (web,) = settings.services
+        routes = (
+            Route(match=Match(path_regex="^/c[02468]-"), upstream="web"),
+            Route(match=Match(path="/c1-"), respond=Respond(body=b"<1>")),
+            Route(match=Match(path="/c3-"), upstream="web", limits=SMALL),
+        )
+        upstream = replace(settings.upstreams["web"], retry=retry, sticky=sticky)
+        return replace(
+            settings,
+            services=(replace(web, routes=routes),),
+            upstreams={"web": upstream},
+        )
+
+
+TestRoutedCrowd = RoutedCrowd.TestCase
+TestRoutedCrowd.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None
+)
 TestCrowd = Crowd.TestCase
 TestCrowd.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

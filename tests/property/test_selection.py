@@ -43,6 +43,9 @@ class World:
     def guard(self) -> AbstractContextManager[object]:
         return nullcontext()
 
+    def random(self) -> float:
+        return 0.0
+
     def http_date(self, now: float) -> bytes:
         return b"%d" % int(now)
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 WORKS, LATER = PAGE.split("## Keys that do not work yet")
 
-LISTS = ("services", "listen", "certificates", "backends")
+LISTS = ("services", "listen", "certificates", "backends", "routes", "split")
 
 
 def keys() -> list[tuple[str, str, bool]]:

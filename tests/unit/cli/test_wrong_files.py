@@ -52,9 +52,6 @@ def upstream(*lines: str) -> str:
 LATER = [
     ("metrics: {listen: x}", "1:1: metrics: not supported yet"),
     ("access_log: {path: /x}", "1:1: access_log: not supported yet"),
-    (service("routes:", "- match: {}"), "4:3: services[0].routes: not supported yet"),
-    (upstream("sticky: {cookie: x}"), "4:5: upstreams.a.sticky: not supported yet"),
-    (upstream("retry: {}"), "4:5: upstreams.a.retry: not supported yet"),
 ]
 
 

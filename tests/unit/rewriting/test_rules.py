@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lbproto.config import HeaderRules, Template, Variable
 from lbproto.framing.headers import Headers
 from lbproto.framing.messages import NO_BODY, RequestHead, Version
 from lbproto.machine.events import PeerInfo
-from lbproto.rewriting.rules import apply_rules
+from lbproto.rewriting.rules import apply_rules, combined
 
 PEER = PeerInfo(address="192.0.2.1", port=4711, local="127.0.0.1:80")
 REQUEST = RequestHead(
@@ -79,3 +81,26 @@ def test_an_empty_text_is_a_field_with_an_empty_value():
 def test_a_rule_that_would_split_the_message_is_refused(rules):
     with pytest.raises(ValueError, match="field"):
         edited(b"", rules)
+
+
+NAMES = st.sampled_from([b"X-A", b"x-a", b"X-B", b"X-C"])
+PAIRS = st.lists(st.tuples(NAMES, st.sampled_from([b"1", b"2"])), max_size=3)
+RULES = st.builds(
+    HeaderRules,
+    remove=st.lists(NAMES.map(bytes.lower), max_size=2).map(tuple),
+    set=PAIRS.map(tuple),
+    add=PAIRS.map(tuple),
+)
+
+
+@given(RULES, RULES)
+def test_combined_rules_do_what_one_after_the_other_would(
+    first: HeaderRules, then: HeaderRules
+) -> None:
+    raw = b"X-A: 0\r\nX-B: 0\r\n"
+    one, other = Headers(raw), Headers(raw)
+    apply_rules(one, first, REQUEST, PEER)
+    apply_rules(one, then, REQUEST, PEER)
+    apply_rules(other, combined(first, then), REQUEST, PEER)
+    for name in (b"x-a", b"x-b", b"x-c"):
+        assert one.get_all(name) == other.get_all(name)

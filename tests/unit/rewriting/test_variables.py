@@ -156,3 +156,14 @@ def test_what_could_end_a_field_becomes_a_question_mark():
 def test_white_space_around_a_value_is_no_part_of_it():
     assert told("$ssl_server_name $ssl_protocol") == b""
     assert told(" $scheme\t") == b"http"
+
+
+def test_what_is_told_of_the_target() -> None:
+    asked = replace(request(), method=b"PUT", target=b"/x//../%61?b=%20&c")
+    made = template(b"$request_method $request_uri $uri $args")
+    assert isinstance(made, Template)
+    known = filled(made, asked, PEER)
+    assert known == b"PUT /x//../%61?b=%20&c /x//../%61 b=%20&c"
+    asked = replace(request(), target=b"/x/../%61%20b")
+    assert filled(Template((Variable.PATH,)), asked, PEER) == b"/a%20b"
+    assert filled(Template((Variable.QUERY,)), asked, PEER) == b""

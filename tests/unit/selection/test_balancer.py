@@ -11,7 +11,7 @@ import pytest
 from lbproto.config import Backend, Config, Upstream
 from lbproto.machine.effects import Target
 from lbproto.machine.errors import LocalProtocolError
-from lbproto.selection.backend import RESTING
+from lbproto.selection.backend import RESTING, BackendId
 from lbproto.selection.balancer import (
     CONNECT_FAILURE_REST,
     BackendStats,
@@ -111,6 +111,33 @@ def test_a_tried_backend_is_not_chosen_again():
     second = leased(one, first)
     assert {first.target.port, second.target.port} == {1, 2}
     assert one.lease("web", [first.backend, second.backend], 0.0) is None
+
+
+def test_the_preferred_backend_is_chosen_if_it_can_be():
+    one = balancer(1, 1, 1)
+    (_, first), (wanted, second), _ = [
+        (backend, each.port) for backend, each in one.members("web")
+    ]
+    assert (first, second) == (1, 2)
+    for _ in range(3):
+        lease = one.lease("web", (), 0.0, prefer=wanted)
+        assert lease is not None
+        assert lease.backend == wanted
+    lease = one.lease("web", (wanted,), 0.0)
+    assert lease is not None
+    assert lease.backend != wanted
+
+
+def test_a_preferred_backend_that_rests_or_is_gone_is_not_waited_for():
+    one = balancer(1, 1)
+    lease = leased(one)
+    one.release(lease, Outcome.CONNECT_FAILED, 0.0)
+    other = one.lease("web", (), 0.5, prefer=lease.backend)
+    assert other is not None
+    assert other.backend != lease.backend
+    assert one.lease("web", (), 0.5, prefer=BackendId(99)) is not None
+    assert one.members("unknown") == ()
+    assert one.members("web") is one.members("web")
 
 
 def test_a_backend_rests_after_a_failed_dial():

@@ -2,22 +2,35 @@
 
 These records are what a configuration file becomes after it was checked; a
 program that embeds the core builds them directly. Durations are seconds, sizes
-bytes. Nothing here reads a file.
+bytes. Nothing here reads a file. What fills a page of its own is in a module beside
+this one; everything can be imported from here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, TypeAlias
 
+from lbproto.config.health import DnsSource, FileSource, HealthCheck
+from lbproto.config.routes import (
+    Match,
+    Redirect,
+    Respond,
+    Rewrite,
+    Route,
+    RouteLimits,
+    RouteTimeouts,
+    Share,
+)
+from lbproto.config.rules import HeaderRules, Template, Variable
 from lbproto.machine.effects import Target
 from lbproto.machine.tls import ClientTls, ServerTls
 
 __all__ = [
     "Backend",
+    "Backoff",
     "Config",
     "DnsSource",
     "FileSource",
@@ -26,9 +39,21 @@ __all__ = [
     "HealthCheck",
     "Limits",
     "Listen",
+    "Match",
+    "Redirect",
+    "Respond",
+    "Retry",
+    "RetryOn",
+    "Rewrite",
+    "Route",
+    "RouteLimits",
+    "RouteTimeouts",
+    "Secret",
     "OutlierDetection",
     "PolicyName",
     "Service",
+    "Share",
+    "Sticky",
     "Template",
     "Timeouts",
     "Upstream",
@@ -80,44 +105,6 @@ class Timeouts:
     tls_handshake: float = 5.0
 
 
-class Variable(Enum):
-    """A fact about a request that a header rule may repeat, by nginx's name for it."""
-
-    CLIENT_SUBJECT = "ssl_client_s_dn"
-    """The subject of the client's certificate; empty unless it was verified."""
-    CLIENT_VERIFIED = "ssl_client_verify"
-    """SUCCESS with a verified certificate of the client, NONE without one."""
-    SERVER_NAME = "ssl_server_name"
-    """The name that the client asked for in its handshake (SNI)."""
-    TLS_VERSION = "ssl_protocol"
-    CLIENT_ADDRESS = "remote_addr"
-    CLIENT_PORT = "remote_port"
-    """Empty for a client of a Unix-domain socket."""
-    SCHEME = "scheme"
-    """http or https: what the client speaks to us."""
-    HOST = "host"
-    """Whom the client asked for, in lower case, without a port."""
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A field value that is put together for each request."""
-
-    parts: tuple[bytes | Variable, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderRules:
-    """Edits of the header fields, in the order remove, set, add."""
-
-    remove: tuple[bytes, ...] = ()
-    """Lower-case names."""
-    set: tuple[tuple[bytes, bytes | Template], ...] = ()
-    """A template that comes out empty removes the field."""
-    add: tuple[tuple[bytes, bytes | Template], ...] = ()
-    """A template that comes out empty adds nothing."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listen:
     """An address that a service listens on, and what clients must say there first."""
@@ -133,7 +120,10 @@ class Service:
     """One proxy: where it listens, what it checks, where it sends requests."""
 
     name: str
-    upstream: str
+    upstream: str | None = None
+    """Who gets what no route takes; None: nobody, it is not found."""
+    routes: tuple[Route, ...] = ()
+    """The first that matches wins."""
     listen: tuple[Listen, ...] = ()
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     trust_unix: bool = False
@@ -148,6 +138,15 @@ class Service:
     timeouts: Timeouts = field(default_factory=Timeouts)
     request_headers: HeaderRules = field(default_factory=HeaderRules)
     response_headers: HeaderRules = field(default_factory=HeaderRules)
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """The names of all upstreams that its requests may go to, each once."""
+        names = [self.upstream] if self.upstream is not None else []
+        for route in self.routes:
+            names += [route.upstream] if route.upstream is not None else []
+            names += [share.upstream for share in route.split]
+        return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,54 +183,55 @@ class OutlierDetection:
     """Of the backends of the upstream, at most so many at a time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthCheck:
-    """How the servers of an upstream are probed; durations are seconds."""
-
-    type: Literal["tcp", "http"] = "tcp"
-    """Whether a connection will do (after TLS, if the upstream has it)."""
-    interval: float = 1.0
-    """Between the beginnings of two probes."""
-    timeout: float = 1.0
-    """For a whole probe."""
-    healthy_after: int = 1
-    """Successes in a row."""
-    unhealthy_after: int = 1
-    """Failures in a row."""
-    port: int | None = None
-    """Where the probes go; None: where the requests go."""
-    method: bytes = b"GET"
-    path: bytes = b"/"
-    host: bytes | None = None
-    """The value of Host; None: the name or address of the backend."""
-    expect_status: tuple[int, ...] = (200,)
-    expect_body: bytes = b""
-    """What must stand somewhere in the content."""
-    reuse: bool = False
-    """The connection is kept for the next probe."""
+RetryOn: TypeAlias = Literal[
+    "connect_failure", "reused_connection_closed", "connection_closed", "timeout"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileSource:
-    """Backends are listed in a file of their own."""
+class Backoff:
+    """How long to wait before another try: at random, up to a bound that doubles."""
 
-    path: str
-    interval: float = 1.0
-    """Seconds between two looks at it."""
+    base: float = 0.025
+    """Seconds: the bound before the first."""
+    max: float = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DnsSource:
-    """Backends are the addresses of a name."""
+class Retry:
+    """When a request goes out again; `lbproto.proxy.retry` has the whole table."""
 
-    name: str
-    port: int | None = None
-    """Of all of them; None: the records of type SRV name it."""
-    type: Literal["a", "srv"] = "a"
-    interval: float = 30.0
-    """Seconds between two questions; a shorter TTL is honoured."""
-    server: Target | None = None
-    """Whom to ask; None: who the system asks."""
+    on: tuple[RetryOn, ...] = ("connect_failure", "reused_connection_closed")
+    statuses: tuple[int, ...] = ()
+    """Responses of 5xx that another backend may improve on."""
+    budget_percent: int | None = None
+    """How many of the requests may be repeated lately; None: as many as it takes."""
+    per_try_timeout: float | None = None
+    """Seconds to connect, and then to begin a response; None: as for the last try."""
+    backoff: Backoff | None = None
+    """None: at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Bytes that no message shows."""
+
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sticky:
+    """A cookie that brings a client back to the backend it had."""
+
+    cookie: bytes
+    secret: Secret
+    """Signs the values; who knows it can tell which backend one is for."""
+    secure: bool | None = None
+    """None: if the client speaks TLS to us."""
+    http_only: bool = True
+    same_site: Literal["lax", "strict", "none"] | None = None
+    max_age: int | None = None
+    """Seconds; None: as long as the browser runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +260,8 @@ class Upstream:
     health_check: HealthCheck | None = None
     source: FileSource | DnsSource | None = None
     """Where other backends come from than those it begins with; None: nowhere."""
+    retry: Retry = field(default_factory=Retry)
+    sticky: Sticky | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
