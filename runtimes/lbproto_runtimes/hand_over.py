@@ -179,7 +179,6 @@ class HandOver:
 
     def _ended(self, detail: str) -> None:
         self.sequence.feed(PeerClosed(detail))
-        self._tokens.close()
 
     # -- clients -------------------------------------------------------------
 

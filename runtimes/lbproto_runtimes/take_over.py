@@ -25,7 +25,7 @@ from lbproto.handover.keys import ListenerKey
 from lbproto.handover.successor import Successor
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import LbError, LocalProtocolError
-from lbproto_runtimes import upgrade_sock
+from lbproto_runtimes import fdpass, upgrade_sock
 from lbproto_runtimes.courier import Courier
 from lbproto_runtimes.moved import Moved
 from lbproto_runtimes.sequence import Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from lbproto.handover.times import Times
+    from lbproto.machine.events import PeerInfo
     from lbproto_runtimes.logs import Logs
     from lbproto_runtimes.upgrade_sock import Meeting
     from lbproto_runtimes.watch import Watch
@@ -95,7 +96,7 @@ class TakeOver:
         self._new: socket.socket | None = None
         """Who has just connected."""
         self._tokens = Tokens()
-        self._received: list[tuple[ListenerKey, socket.socket]] = []
+        self._received: list[tuple[ListenerKey, int]] = []
 
     def begin(self) -> None:
         """Wait for the process that serves."""
@@ -144,11 +145,9 @@ class TakeOver:
             case do.TurnAway(data):
                 self._turn_away(data)
             case do.BindFd(token, key):
-                sock = socket.socket(fileno=self._tokens.claim(token))
-                self._received.append((key, sock))
+                self._received.append((key, self._tokens.claim(token)))
             case do.AdoptConn(token, key, peer):
-                sock = socket.socket(fileno=self._tokens.claim(token))
-                heir.adopt(Moved(key, peer, bool(peer.local), sock))
+                self._adopt(self._tokens.claim(token), key, peer)
             case do.DropFd(token):
                 self._tokens.drop(token)
             case do.StartWorkers():
@@ -174,11 +173,30 @@ class TakeOver:
                 assert_never(never)
 
     def _start(self) -> None:
-        received, self._received = self._received, []
+        fds, self._received = self._received, []
+        received: list[tuple[ListenerKey, socket.socket]] = []
         try:
+            while fds:
+                key, fd = fds[0]
+                received.append((key, socket.socket(fileno=fd)))
+                del fds[0]
             self._heir.start(received)
         except LbError as error:
             self.sequence.feed(WorkersFailed(str(error)))
+        except OSError:  # whatever it is, it is no socket
+            fdpass.close_all(fd for _, fd in fds)
+            for _, sock in received:
+                sock.close()
+            reason = f"what was handed over as {fds[0][0]} is no socket"
+            self.sequence.feed(WorkersFailed(reason))
+
+    def _adopt(self, fd: int, key: ListenerKey, peer: PeerInfo) -> None:
+        try:
+            sock = socket.socket(fileno=fd)
+        except OSError:
+            fdpass.close_all([fd])
+        else:
+            self._heir.adopt(Moved(key, peer, bool(peer.local), sock))
 
     # -- the channel ---------------------------------------------------------
 
