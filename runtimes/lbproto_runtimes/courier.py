@@ -36,14 +36,15 @@ class Courier:
     ) -> None:
         """`heard` gets what comes, and owns the descriptors; `ended` is called once.
 
-        Neither is called after `close`. If the kernel had to leave descriptors out,
-        those that are left are passed on: their number tells.
+        Neither is called after `close`. Once the kernel had to leave descriptors out,
+        none is passed on any more: each could be taken for another.
         """
         self._sock = sock
         self._watch = watch
         self._heard = heard
         self._ended = ended
         self._queue: deque[tuple[bytes, tuple[int, ...], Callable[[], None]]] = deque()
+        self._short = False
         self.open = True
         """Not closed, by us or by the other end."""
         sock.setblocking(False)
@@ -98,11 +99,16 @@ class Courier:
         except OSError as error:
             self._break(describe(error))
             return
-        if parcel.data:
-            self._heard(parcel.data, parcel.fds)
-        else:
+        self._take(parcel, "EOF")
+
+    def _take(self, parcel: fdpass.Parcel, end: str) -> None:
+        self._short = self._short or parcel.cut
+        if self._short or not parcel.data:
             fdpass.close_all(parcel.fds)
-            self._break("EOF")
+        if not parcel.data:
+            self._break(end)
+        else:
+            self._heard(parcel.data, () if self._short else parcel.fds)
 
     def _write(self) -> None:
         done, broken = [], ""
@@ -135,7 +141,4 @@ class Courier:
             except OSError:
                 self._break(detail)
                 return
-            if parcel.data:
-                self._heard(parcel.data, parcel.fds)
-            else:
-                self._break(detail)
+            self._take(parcel, detail)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from typing import Final
 
 from lbproto.machine.events import PeerInfo
 from lbproto.processes.channel import Kind, Message
 
-__all__ = ["BATCH", "Moved", "message", "unpack"]
+__all__ = ["BATCH", "LOST", "Moved", "message", "unpack"]
 
-BATCH = 200
+BATCH: Final = 200
 """Descriptors of one message; the kernel would let 253 pass."""
+LOST: Final = -1
+"""In place of a descriptor for which this process had no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,13 @@ def message(batch: list[Moved]) -> Message:
 
 
 def unpack(told: Message) -> list[Moved]:
-    """Read them, and own their sockets."""
+    """Read them, and own their sockets; a client that got lost is left out."""
     peers = told.fields["peers"]
     assert isinstance(peers, list)
     found = []
     for (key, address, port, local, proxied), fd in zip(peers, told.fds, strict=True):
+        if fd == LOST:
+            continue
         peer = PeerInfo(address, port, local)
         found.append(Moved(key, peer, proxied, socket.socket(fileno=fd)))
     return found

@@ -20,7 +20,7 @@ from lbproto.machine.errors import LocalProtocolError
 from lbproto.processes.channel import Kind, Message, MessageReader, encode
 from lbproto_runtimes import fdpass
 from lbproto_runtimes.logs import log_crash
-from lbproto_runtimes.moved import BATCH, message, unpack
+from lbproto_runtimes.moved import BATCH, LOST, message, unpack
 
 if TYPE_CHECKING:
     import socket
@@ -116,7 +116,9 @@ class _Ear:
         while True:
             try:
                 parcel = fdpass.receive(self._channel, 65536)
-                data, orders = parcel.data, reader.receive(parcel.data, parcel.fds)
+                # A read ends with the one descriptor of a message, at the latest.
+                fds = parcel.fds or ((LOST,) if parcel.cut else ())
+                data, orders = parcel.data, reader.receive(parcel.data, fds)
             except (OSError, LocalProtocolError):
                 data, orders = b"", []
             if not data:
