@@ -73,6 +73,7 @@ class Server:
         self._draining: Drain | None = None
         self._finished = asyncio.Event()
         self._stopped = False
+        self._poll = select.poll()
         self._acceptors = Acceptors(gateway, listeners, self.accepted, logs, self)
 
     # -- life ----------------------------------------------------------------
@@ -285,10 +286,10 @@ class Server:
         link = self._links.get(conn)
         if link is None or link.transport is None or link.transport.is_closing():
             return False
-        sock = link.transport.get_extra_info("socket")
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        if poll.poll(0):
+        self._poll.register(link.fd, select.POLLIN)
+        ended = self._poll.poll(0)
+        self._poll.unregister(link.fd)
+        if ended:
             self._abort(link)
             return False
         link.owner = owner
@@ -301,7 +302,11 @@ class Server:
 
     def send(self, conn: ConnId, data: bytes) -> None:
         """Queue bytes."""
-        self._links[conn].send(data)
+        link = self._links[conn]
+        if link.tls is None:
+            link.write(data)
+        else:
+            link.send(data)
 
     def half_close(self, conn: ConnId) -> None:
         """Send FIN behind what is queued."""
