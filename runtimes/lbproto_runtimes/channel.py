@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from lbproto.machine.events import (
     Connected,
@@ -28,7 +28,6 @@ from lbproto.machine.events import (
     Lost,
     Secured,
 )
-from lbproto.proxy.connection import ProxyConnection
 from lbproto_runtimes.tls_channel import TlsChannel, TlsFailure
 
 if TYPE_CHECKING:
@@ -54,6 +53,18 @@ LOW_WATER = 16 * 1024
 
 ALERT_PATIENCE = 5.0
 """Seconds that a peer has to take the alert which ends a handshake."""
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """A client's machine that can tell whether it could go on elsewhere."""
+
+    peer: PeerInfo
+
+    @property
+    def idle(self) -> bool:
+        """Nothing of a request or a response is here."""
+        ...
 
 
 def reset_at_close(sock: socket.socket) -> None:
@@ -118,7 +129,7 @@ class Channel:
         if listener is None or owner is None or listener.key not in keys:
             return None
         machine = owner.machine
-        if isinstance(machine, ProxyConnection) and machine.idle:
+        if isinstance(machine, Resting) and machine.idle:
             return machine.peer
         return None
 

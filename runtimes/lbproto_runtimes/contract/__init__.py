@@ -20,6 +20,7 @@ from typing import Final
 from lbproto_runtimes.contract import (
     clauses_backends,
     clauses_feeding,
+    clauses_moving,
     clauses_reading,
     clauses_time,
     clauses_tls,
@@ -37,6 +38,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *clauses_reading.CHECKS,
     *clauses_writing.CHECKS,
     *clauses_backends.CHECKS,
+    *clauses_moving.CHECKS,
     *clauses_tls.CHECKS,
     *clauses_tls_backends.CHECKS,
 )

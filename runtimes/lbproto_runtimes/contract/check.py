@@ -41,6 +41,9 @@ CLAUSES: Final[Mapping[int, str]] = MappingProxyType(
         " that.",
         11: "`Data` is never empty, and at most 256 KiB.",
         12: "An effect that names an unknown connection is an error, not silence.",
+        13: "From any thread a server can be told to hold listeners, to give idle"
+        " clients up and to take others; it does, answers once, and touches nobody"
+        " else.",
     }
 )
 """The contract of a runtime with its machines."""

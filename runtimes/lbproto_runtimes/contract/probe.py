@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from lbproto.config import Config, Listen, Service
 from lbproto.machine.effects import Effect, Level, Target
-from lbproto.machine.events import Event, Opened, Wake
+from lbproto.machine.events import Event, Opened, PeerInfo, Wake
 from lbproto.machine.values import ConnId
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ class Probe:
         """Those that have fed it, as tokens."""
         self.broken: list[str] = []
         """What happened that may not happen."""
+        self.idle = True
+        """Whether the client could be given up; a check may say no."""
+        self.peer = PeerInfo("", 0, "")
         self._busy = False
 
     def __repr__(self) -> str:
@@ -103,6 +106,8 @@ class Probe:
             self.threads[self.world.here()] = None
             self.times.append(now)
             self.history.append(event)
+            if isinstance(event, Opened):
+                self.peer = event.peer
             self.world.timeline.append(type(event).__name__)
         effects = self.world.react(self, event)
         with self.world.changed:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lbproto_runtimes.contract.probe import Probe, React
     from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.logs import Logs
+    from lbproto_runtimes.moved import Moved
 
 __all__ = ["Serves", "Stage"]
 
@@ -97,6 +98,38 @@ class Stage:
         self._thread.start()
         assert self._up.wait(PATIENCE), "the runtime never was ready"
         self._raise_failure()
+
+    @property
+    def serving(self) -> Serving:
+        """The server, as the runtime has given it to `ready`."""
+        assert self._serving is not None, "the runtime never was ready"
+        return self._serving
+
+    @property
+    def key(self) -> str:
+        """The name of the listener."""
+        return self._listeners[0].key
+
+    def hold(self, *keys: str) -> None:
+        """Have listeners held, and wait for the answer."""
+        held = threading.Event()
+        self.serving.hold(keys, held.set)
+        assert held.wait(PATIENCE), "`held` was never called"
+
+    def collect(self, most: int, *keys: str) -> tuple[list[Moved], int]:
+        """Have idle clients given up; return them and how many are left."""
+        answers: list[tuple[list[Moved], int]] = []
+        answered = threading.Event()
+
+        def found(moved: Sequence[Moved], left: int) -> None:
+            answers.append((list(moved), left))
+            answered.set()
+
+        self.serving.collect(keys, most, found)
+        assert answered.wait(PATIENCE), "`found` was never called"
+        self.hold()  # whoever answers twice has done so by then
+        assert len(answers) == 1, f"`found` was called {len(answers)} times"
+        return answers[0]
 
     def dial(self) -> Peer:
         """Connect to the runtime as a client."""
