@@ -25,6 +25,7 @@ from lbproto_cli.pid_file import PidFile
 from lbproto_cli.plan import Usage, plan
 from lbproto_runtimes import load
 from lbproto_runtimes.contexts import Contexts
+from lbproto_runtimes.early import import_early
 from lbproto_runtimes.listen import (
     Listener,
     bind,
@@ -147,7 +148,7 @@ class Governor:
                 if not self._options.upgrade:
                     pid_file.claim()
                     self._who.own(config.pid_file)
-                    become(self._who)
+                    self._become()
                 with master:
                     if not self._options.upgrade:
                         return master.serve(self._setup(logs))
@@ -159,6 +160,12 @@ class Governor:
                 self._notify.stopping()
             unlink(self._listeners)  # what the master has not got
             logs.close()
+
+    def _become(self) -> None:
+        """Give up rights, if the configuration says so."""
+        if self._who.user is not None or self._who.group is not None:
+            import_early(self._config, self._runtime.name)
+        become(self._who)
 
     def _setup(self, logs: Logs) -> Setup:
         """Say what runs, and hand the listeners on."""
@@ -186,7 +193,7 @@ class Governor:
                 sock.close()
             raise
         self._bind(known)
-        become(self._who)
+        self._become()
         return self._setup(logs)
 
     def _renew(self, logs: Logs, old: Setup) -> Setup:

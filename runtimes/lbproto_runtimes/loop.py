@@ -267,14 +267,20 @@ class Server:
                 sock = await connected_socket(self._loop, target)
                 await self._loop.create_connection(lambda: link, sock=sock)
         except (OSError, UnicodeError) as error:  # the latter: no host name at all
-            owner, link.owner = link.owner, None
-            self._links.pop(link.conn, None)
-            if owner is not None:
-                why = connect_error(error)
-                owner.feed(ConnectFailed(link.conn, why, describe(error)))
+            self._dial_failed(link, connect_error(error), describe(error))
+            return
+        except Exception as error:  # nobody may wait for an answer in vain
+            log_crash(self.logs, error)
+            self._dial_failed(link, ConnectError.LOCAL, describe(error))
             return
         link.dialling = None
         link.greet(preface)
+
+    def _dial_failed(self, link: Link, why: ConnectError, detail: str) -> None:
+        owner, link.owner = link.owner, None
+        self._links.pop(link.conn, None)
+        if owner is not None:
+            owner.feed(ConnectFailed(link.conn, why, detail))
 
     def start_tls(self, effect: StartTls) -> None:
         """Begin the server's side of a handshake."""

@@ -13,6 +13,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from lbproto_runtimes.dial import describe
 from lbproto_runtimes.polls import READ, WRITE
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ class Dial:
                 raise socket.gaierror(socket.EAI_NONAME, "no address")
         except (OSError, UnicodeError) as error:
             self._found = error
+        except Exception as error:  # nobody may wait for an answer in vain
+            self._found = OSError(errno.EIO, describe(error))
         os.close(pipe[1])  # makes the other end readable
 
     def _forget_pipe(self) -> None:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from tests.runtimes.fixtures import LbFactory, OriginFactory
+from tests.runtimes.origins import OK, answers
 from tests.runtimes.process import environment, settings
 from tests.runtimes.test_workers import wait_gone
 from tests.runtimes.wire import PATIENCE, dial
@@ -129,6 +130,29 @@ def test_the_rights_of_root_are_given_up_for_good(
     assert "stopping gracefully" in log.read_text("utf-8")
     left = (tmp_path / "lb.pid").read_bytes() if (tmp_path / "lb.pid").exists() else b""
     assert left == b""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_whoever_it_becomes_need_not_read_the_files_of_python(
+    daemon: Start, origin: OriginFactory, tmp_path: Path, runtime: str
+) -> None:
+    """What Python imports at first use is there already: names, probes, threads."""
+    tmp_path.chmod(0o755)
+    backend = origin(answers(OK))
+    named = backend.address.replace("127.0.0.1", "localhost")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    probed = {"backends": [named], "health_check": {"type": "http"}}
+    wanted = settings(listen=[where], upstream=probed)
+    done = daemon(wanted, "--runtime", runtime, user="nobody")
+    assert (done.returncode, done.stderr) == (0, b"")
+    backend.wait_accepted(1)  # a probe
+    with dial(where) as client:
+        assert client.ask().body == b"OK"
+    pid = int((tmp_path / "lb.pid").read_text("ascii"))
+    os.kill(pid, signal.SIGTERM)
+    wait_gone(pid)
+    assert " error " not in (tmp_path / "lb.log").read_text("utf-8")
 
 
 def test_a_user_that_there_is_not_is_named(
