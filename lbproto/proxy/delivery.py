@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from lbproto.config import Retry
 from lbproto.framing.messages import Body, End, RequestHead
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import ErrorCode
@@ -23,12 +24,14 @@ from lbproto.proxy.stages import Stage, Step
 from lbproto.selection.balancer import Outcome
 
 if TYPE_CHECKING:
-    from lbproto.config import Retry
     from lbproto.proxy.destination import Destination
     from lbproto.proxy.exchange import Exchange
     from lbproto.selection.backend import BackendId
 
 __all__ = ["Delivery"]
+
+NO_RULES: Final = Retry()
+"""Before it is known where the request goes."""
 
 CONNECT_CODES: Final = {
     ConnectError.REFUSED: ErrorCode.CONNECT_REFUSED,
@@ -49,6 +52,7 @@ class Delivery:
         "_failed",
         "_key",
         "_replayed",
+        "_rules",
         "_wanted",
         "attempt",
         "held",
@@ -61,6 +65,7 @@ class Delivery:
         self._failed: list[BackendId] = []
         self._key = b""
         self._replayed = False
+        self._rules = NO_RULES
         self._wanted: BackendId | None = None
         self.held = HeldContent()
         self.request: RequestHead | None = None
@@ -84,18 +89,20 @@ class Delivery:
         self.request = request
         exchange = self._exchange
         site = exchange.site
+        balancer = site.balancer
         self._key = exchange.key(upstream)
         self._destination = destination = site.destinations.get(upstream)
         if destination is not None and destination.affinity is not None:
-            members = site.balancer.members(upstream)
+            members = balancer.members(upstream)
             self._wanted = destination.affinity.take(request.headers, members)
-        lease = site.balancer.lease(
+        lease = balancer.lease(
             upstream, self._failed, now, self._key, prefer=self._wanted
         )
-        if lease is None or destination is None:
+        if destination is None or lease is None:
             detail = f"upstream {upstream} has no backend"
             exchange.fail(ErrorCode.NO_BACKEND, detail, now)
         else:
+            self._rules = destination.retry
             destination.asked(now)
             self.attempt = Attempt(site, lease, exchange.client.peer)
             self._start(now, fresh=False)
@@ -136,11 +143,6 @@ class Delivery:
         """Return how long one try may take for something."""
         limit = self._rules.per_try_timeout
         return seconds if limit is None else min(seconds, limit)
-
-    @property
-    def _rules(self) -> Retry:
-        assert self._destination is not None, "asked only about a try"
-        return self._destination.retry
 
     def _transmit(self, attempt: Attempt, now: float) -> None:
         attempt.transmit(self.request, self.held.take_unsent(), self._exchange.out)
@@ -214,6 +216,7 @@ class Delivery:
 
     def on_pause_over(self, now: float) -> None:
         """It is time for the next try."""
+        self._exchange.site.balancer.resume(self.using.lease, now)
         self._start(now, fresh=False)
 
     def _unreachable(self, code: ErrorCode, detail: str, now: float) -> None:
@@ -280,7 +283,8 @@ class Delivery:
         if lease is None:
             return False
         if not self._destination.may_repeat(now):
-            exchange.out.extend(balancer.release(lease, Outcome.ABANDONED, now).log)
+            news = balancer.release(lease, Outcome.ABANDONED, now)
+            exchange.out.extend(news.log)
             return False
         exchange.timers.clear(Timer.CONNECT, Timer.RESPONSE)
         self.end(outcome, now)

@@ -38,6 +38,7 @@ from lbproto.selection.leases import (
     News,
     Outcome,
     Stats,
+    counted,
 )
 from lbproto.selection.outliers import blames_itself
 from lbproto.selection.pool import IdlePool
@@ -150,10 +151,9 @@ class Balancer:
     ) -> Lease | None:
         """Choose a backend that was not tried yet; None if there is none.
 
-        It is the preferred one, if that can be chosen. Those that rest are chosen
-        only when there is no other. Without a called ticket there is none either
-        while others wait; with one, it is used up. An unknown upstream has no
-        backends.
+        It is the preferred one, if nothing bars that. Those that rest are chosen only
+        when there is no other. Without a called ticket there is none either while
+        others wait; with one, it is used up. An unknown upstream has no backends.
         """
         with self._env.guard:
             standing = self._standings.get(upstream)
@@ -164,7 +164,11 @@ class Balancer:
                 standing.recover(now)
             if len(group.queue) and not self._is_next(group, ticket, now):
                 return None
-            backend = group.preferred(prefer, tried) or group.choose(key, tried, now)
+            backend = None
+            if prefer is not None and prefer not in tried:
+                backend = group.usable(prefer)
+            if backend is None:
+                backend = group.choose(key, tried, now)
             if backend is None:
                 return None
             if ticket is not None:
@@ -179,6 +183,11 @@ class Balancer:
             )
             self._held[lease.id] = _Held(backend, standing, now)
             return lease
+
+    def resume(self, lease: Lease, now: float) -> None:
+        """Count from now how long a backend takes: its lease was held in a pause."""
+        with self._env.guard:
+            self._held[lease.id].since = now
 
     def responded(self, lease: Lease, status: int, now: float) -> None:
         """Note that the head of a response has come, and what it says."""
@@ -381,15 +390,7 @@ class Balancer:
                 active=len(self._held),
                 idle=len(self._pool),
                 backends=tuple(
-                    BackendStats(
-                        id=one.id,
-                        upstream=one.upstream,
-                        target=one.target,
-                        active=one.active,
-                        leases=one.leases,
-                        failures=one.failures,
-                        barred=one.barred,
-                    )
+                    counted(one)
                     for standing in self._standings.values()
                     for one in standing.group.backends
                 ),

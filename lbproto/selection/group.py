@@ -31,6 +31,7 @@ from lbproto.selection.backend import (
     BackendId,
     BackendState,
 )
+from lbproto.selection.leases import Members
 from lbproto.selection.load import load
 from lbproto.selection.policies import KEYED, WEIGHS_RAMPS, make_policy
 from lbproto.selection.policy import Policy
@@ -85,8 +86,10 @@ class Group:
         """Have these backends from now on, and these rules."""
         self.upstream = upstream
         self._states = {state.id: state for state in states}
-        self.members = tuple((one.id, one.target) for one in self._states.values())
-        """Who they are; the same object until they change."""
+        self.members: Members = tuple(
+            (state.id, state.target) for state in self._states.values()
+        )
+        """Who they are; another object whenever that changes."""
         self._weighs = upstream.policy in WEIGHS_RAMPS
         self._tiers = tuple(
             make_policy(
@@ -118,21 +121,17 @@ class Group:
         """Return the backend of an id, which is one of these."""
         return self._states[backend]
 
+    def usable(self, backend: BackendId) -> BackendState | None:
+        """Return the backend of an id if it is one of these and nothing bars it."""
+        state = self._states.get(backend)
+        return state if state is not None and self._is_in(state) else None
+
     @property
     def keyed(self) -> bool:
         """The policy looks at the key of a request."""
         return self.upstream.policy in KEYED
 
     # -- choosing ------------------------------------------------------------
-
-    def preferred(
-        self, backend: BackendId | None, tried: Collection[BackendId]
-    ) -> BackendState | None:
-        """Return a backend that somebody wants, if nothing speaks against it."""
-        if backend is None or backend in tried:
-            return None
-        state = self._states.get(backend)
-        return state if state is not None and self._is_in(state) else None
 
     def choose(
         self, key: bytes, tried: Collection[BackendId], now: float

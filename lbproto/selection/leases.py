@@ -7,10 +7,19 @@ from typing import Literal, NewType, TypeAlias
 
 from lbproto.machine.effects import Log, Target
 from lbproto.machine.values import value
-from lbproto.selection.backend import BackendId
+from lbproto.selection.backend import BackendId, BackendState
 from lbproto.selection.waiting import Ticket
 
-__all__ = ["BackendStats", "Lease", "LeaseId", "Members", "News", "Outcome", "Stats"]
+__all__ = [
+    "BackendStats",
+    "Lease",
+    "LeaseId",
+    "Members",
+    "News",
+    "Outcome",
+    "Stats",
+    "counted",
+]
 
 Members: TypeAlias = tuple[tuple[BackendId, Target], ...]
 """Who the backends of an upstream are."""
@@ -67,6 +76,19 @@ class BackendStats:
     """Leases that ended by the backend's fault."""
     barred: int = 0
     """Why it gets no requests: bits of `selection.backend`; 0: it gets some."""
+
+
+def counted(state: BackendState) -> BackendStats:
+    """Return the counters of a backend as they stand."""
+    return BackendStats(
+        id=state.id,
+        upstream=state.upstream,
+        target=state.target,
+        active=state.active,
+        leases=state.leases,
+        failures=state.failures,
+        barred=state.barred,
+    )
 
 
 @value
