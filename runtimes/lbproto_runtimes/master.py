@@ -97,10 +97,12 @@ class Master:
         self._status: int | None = None
         self._failure = ""
         self._stack = contextlib.ExitStack()
+        self._own: list[int] = []
+        """Descriptors of ours that are not watched."""
 
     def __enter__(self) -> Master:
         """Take note of signals from now on; `serve` or `take_over` answers them."""
-        self._stack.enter_context(signals(self._watch, self._signalled))
+        self._own = self._stack.enter_context(signals(self._watch, self._signalled))
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -278,7 +280,8 @@ class Master:
     def private(self) -> Iterable[int]:
         """Descriptors that no child may keep."""
         upgrades = (self._take_over, self._hand_over)
-        return [fd for one in upgrades if one is not None for fd in one.private()]
+        held = [fd for one in upgrades if one is not None for fd in one.private()]
+        return [*self._own, *held]
 
     # -- what an upgrade orders, at either end -------------------------------
 

@@ -30,10 +30,13 @@ HANDLED: Final = (
 
 
 @contextlib.contextmanager
-def signals(watch: Watch, came: Callable[[int], None]) -> Iterator[None]:
-    """Have `came` called with each number; only a main thread gets any."""
+def signals(watch: Watch, came: Callable[[int], None]) -> Iterator[list[int]]:
+    """Have `came` called with each number; only a main thread gets any.
+
+    What is yielded are descriptors that no child may keep, beside what is watched.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield []
         return
     woken, waker = os.pipe()
     os.set_blocking(waker, False)
@@ -46,7 +49,7 @@ def signals(watch: Watch, came: Callable[[int], None]) -> Iterator[None]:
     before = {number: signal.signal(number, _noted) for number in HANDLED}
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     try:
-        yield
+        yield [waker]
     finally:
         signal.set_wakeup_fd(-1)
         for number, handler in before.items():
