@@ -7,7 +7,10 @@ the same balancer, which shows what a refused one left behind: nothing.
 
 from __future__ import annotations
 
+import fcntl
 import re
+import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import pytest
 from tests.runtimes.fixtures import RUNTIMES
 from tests.runtimes.origins import OK, Origin, reply
 from tests.runtimes.process import Lb, settings
-from tests.runtimes.wire import Wire
+from tests.runtimes.wire import PATIENCE, Wire, dial
 from tests.scenario import vectors
 
 SPECIAL = {"steps", "config", "client_then", "delay_ms"}
@@ -35,13 +38,17 @@ class Stage:
 
     def __init__(self, runtime: str, framing: str, conf: Path) -> None:
         self.row: dict[str, Any] = {}
+        self._between: dict[Wire, bool] = {}
+        """Whether a connection of the backend is between two requests."""
         self.origin = Origin(self.script)
         keys = {"via": "lb-under-test", "framing": framing}
         self.lb = Lb(runtime, conf, settings(self.origin.address, **keys))
 
     def script(self, wire: Wire) -> None:
         while True:
+            self._between[wire] = True
             request = wire.head()
+            self._between[wire] = False
             row = self.row
             if row.get("backend_reads") != "head only":
                 request = wire.content(request)
@@ -58,6 +65,39 @@ class Stage:
 
     def seen(self) -> bytes:
         return self.origin.received
+
+    def settle(self) -> None:
+        """Wait until the backend has read all that was sent to it so far.
+
+        What it reads of one row must not be taken for the next one's.
+        """
+        count = self.origin.accepted
+        with dial(self.origin.address) as last:  # in the queue behind all others
+            ours = last.sock.getsockname()
+            while not any(_peer(wire) == ours for wire in self.origin.wires[count:]):
+                time.sleep(0)
+        until = time.monotonic() + PATIENCE
+        calm = 0
+        while calm < 3:
+            assert time.monotonic() < until, "the backend waits for the rest"
+            calm = 0 if any(map(self._reads, list(self.origin.wires))) else calm + 1
+            time.sleep(0)  # a thread may be between reading and taking note
+
+    def _reads(self, wire: Wire) -> bool:
+        try:
+            if wire.sock.fileno() < 0:
+                return False
+            waiting = fcntl.ioctl(wire.sock, termios.FIONREAD, b"\0" * 4)
+        except OSError:
+            return False  # closed meanwhile
+        return any(waiting) or bool(wire.ahead) or not self._between.get(wire, False)
+
+
+def _peer(wire: Wire) -> object:
+    try:
+        return wire.sock.getpeername()
+    except OSError:
+        return None
 
 
 CHUNK_SIZE = re.compile(rb"\r\n[0-9a-f]{1,4}\r\n")
@@ -80,8 +120,9 @@ def stage(
 
 def play(stage: Stage, row: dict[str, Any], *, bytewise: bool) -> tuple[bytes, bytes]:
     """Send a row; return what the client and the backend got of it."""
+    stage.settle()
     stage.row = row
-    before = len(stage.origin.wires), len(stage.seen())
+    before = len(stage.seen())
     data = vectors.octets(row, "client")
     with stage.lb.connect() as client:
         if bytewise:
@@ -97,7 +138,8 @@ def play(stage: Stage, row: dict[str, Any], *, bytewise: bool) -> tuple[bytes, b
         got = client.rest()
     if got.endswith(b"probed"):
         got = got[: got.rindex(b"HTTP/1.1 200 OK\r\n")]
-    return got, stage.seen()[before[1] :]
+    stage.settle()
+    return got, stage.seen()[before:]
 
 
 def check(row: dict[str, Any], got: bytes, seen: bytes) -> None:
