@@ -16,8 +16,8 @@ from typing import Annotated, Final, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
 from lbproto.config import Secret, Sticky
+from lbproto.config.shown import shown
 from lbproto_cli import quantities, words
-from lbproto_cli.problems import shown
 
 __all__ = ["OfUpstream", "StickyEntry", "sticky"]
 

@@ -12,8 +12,8 @@ import re
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from lbproto.config.addresses import backend_target, listen_target
 from lbproto.machine.effects import Level, Target
-from lbproto_cli.addresses import backend_target, listen_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable

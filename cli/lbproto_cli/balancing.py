@@ -12,8 +12,9 @@ from typing import Annotated, Final, Literal, TypeAlias, cast, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
 from lbproto.config import HashOn, OutlierDetection, PolicyName, Upstream
+from lbproto.config.shown import shown
 from lbproto_cli import quantities
-from lbproto_cli.problems import nearest, shown
+from lbproto_cli.problems import nearest
 
 __all__ = [
     "BalanceFactor",

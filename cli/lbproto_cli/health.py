@@ -12,8 +12,8 @@ from typing import Annotated, Final, Literal, TypeAlias, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
 from lbproto.config import HealthCheck
+from lbproto.config.shown import shown
 from lbproto_cli import quantities, words
-from lbproto_cli.problems import shown
 
 __all__ = ["HealthCheckEntry", "OfUpstream", "health_check"]
 

@@ -27,6 +27,7 @@ from lbproto.config import (
     Timeouts,
     Upstream,
 )
+from lbproto.config.shown import shown
 from lbproto.machine.errors import LbError
 from lbproto_cli import schema
 from lbproto_cli.affinity import sticky
@@ -34,7 +35,7 @@ from lbproto_cli.balancing import outlier_detection
 from lbproto_cli.header_rules import header_rules
 from lbproto_cli.health import health_check
 from lbproto_cli.positions import MAX_BYTES, Document, Value, read_document
-from lbproto_cli.problems import ConfigProblems, Path, Problem, nearest, shown
+from lbproto_cli.problems import ConfigProblems, Path, Problem, nearest
 from lbproto_cli.references import check_references
 from lbproto_cli.retries import retry
 from lbproto_cli.routes import route

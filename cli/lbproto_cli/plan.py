@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from lbproto.config import Backend, Config, Listen, Service, Upstream
+from lbproto.config.shown import shown
 from lbproto.machine.effects import Level, Target
 from lbproto.machine.errors import LbError
 from lbproto_cli.arguments import Options, level_of
 from lbproto_cli.certificates import check_files
 from lbproto_cli.load import Loaded, load
-from lbproto_cli.problems import ConfigProblems, nearest, shown
+from lbproto_cli.problems import ConfigProblems, nearest
 from lbproto_runtimes import RuntimeUnavailable, names, require
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import yaml
 
-from lbproto_cli.problems import ConfigProblems, Path, Place, Problem, shown
+from lbproto.config.shown import shown
+from lbproto_cli.problems import ConfigProblems, Path, Place, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

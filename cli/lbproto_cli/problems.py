@@ -8,12 +8,12 @@ Lines and columns count from 1.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from lbproto.config.shown import SHOWN, shown
 from lbproto.machine.errors import LbError
 
 if TYPE_CHECKING:
@@ -26,15 +26,12 @@ __all__ = [
     "Problem",
     "nearest",
     "path_text",
-    "shown",
     "shown_word",
 ]
 
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indexes from the root of the file."""
 
-SHOWN: Final = 64
-"""Characters of a value that a message repeats."""
 
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z0-9_\-]{1,64}+")
 
@@ -70,27 +67,6 @@ class ConfigProblems(LbError):
             sorted(problems, key=lambda it: (it.place, path_text(it.path), it.message))
         )
         super().__init__("\n".join(map(str, self.problems)))
-
-
-def shown(value: object) -> str:
-    """Show a value of the file in a message: short, quoted, printable ASCII."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return str(value)
-        case str():
-            # JSON leaves DEL alone.
-            text = json.dumps(value[:SHOWN]).replace("\x7f", "\\u007f")
-            return f"{text}..." if len(value) > SHOWN else text
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case _:
-            return f"a {type(value).__name__}"
 
 
 def path_text(path: Path) -> str:

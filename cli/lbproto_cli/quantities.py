@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from lbproto_cli.problems import shown
+from lbproto.config.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lbproto.config import Template
-from lbproto_cli.addresses import backend_target, listen_target
-from lbproto_cli.problems import Path, nearest, path_text, shown
+from lbproto.config.addresses import backend_target, listen_target
+from lbproto.config.shown import shown
+from lbproto_cli.problems import Path, nearest, path_text
 from lbproto_cli.route_references import check_route, upstreams_of
 from lbproto_cli.sources import check_source
 from lbproto_cli.words import field_value

@@ -10,8 +10,9 @@ from typing import Annotated, Final, TypeAlias, cast, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
 from lbproto.config import Backoff, Retry, RetryOn
+from lbproto.config.shown import shown
 from lbproto_cli import quantities
-from lbproto_cli.problems import nearest, shown
+from lbproto_cli.problems import nearest
 
 __all__ = ["BackoffEntry", "OfUpstream", "RetryEntry", "retry"]
 

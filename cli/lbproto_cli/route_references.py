@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from lbproto.config.shown import shown
 from lbproto.routing.edits import RegexEdit
 from lbproto.routing.pattern import PatternError
-from lbproto_cli.problems import Path, shown
+from lbproto_cli.problems import Path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

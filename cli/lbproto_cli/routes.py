@@ -23,6 +23,7 @@ from lbproto.config import (
     Share,
     Template,
 )
+from lbproto.config.shown import shown
 from lbproto.rewriting.paths import true_path
 from lbproto.routing.automaton import PathPattern
 from lbproto.routing.pattern import PatternError
@@ -33,7 +34,6 @@ from lbproto_cli.header_rules import (
     ResponseRules,
     header_rules,
 )
-from lbproto_cli.problems import shown
 
 __all__ = [
     "MatchEntry",

@@ -25,9 +25,10 @@ from pydantic import (
     Tag,
 )
 
-from lbproto.config import Config, Limits, Service, Timeouts, Upstream
+from lbproto.config import Config, Limits, Service, Timeouts, Upstream, addresses
+from lbproto.config.shown import shown
 from lbproto.machine.effects import Target
-from lbproto_cli import addresses, affinity, health, quantities, retries, words
+from lbproto_cli import affinity, health, quantities, retries, words
 from lbproto_cli.balancing import (
     BalanceFactor,
     MaxConnections,
@@ -38,7 +39,7 @@ from lbproto_cli.balancing import (
     Policy,
 )
 from lbproto_cli.header_rules import NULL_IS_EMPTY, RequestRules, ResponseRules
-from lbproto_cli.problems import Path, shown
+from lbproto_cli.problems import Path
 from lbproto_cli.routes import (
     MatchEntry,
     RedirectEntry,

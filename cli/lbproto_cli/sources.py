@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, PlainValidator
 
-from lbproto.config import DnsSource, FileSource
+from lbproto.config import DnsSource, FileSource, addresses
+from lbproto.config.shown import shown
 from lbproto.machine.effects import Target
-from lbproto_cli import addresses, quantities, words
-from lbproto_cli.problems import shown
+from lbproto_cli import quantities, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

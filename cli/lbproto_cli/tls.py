@@ -12,9 +12,10 @@ from typing import Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator
 
+from lbproto.config import addresses
+from lbproto.config.shown import shown
 from lbproto.machine.tls import Certificate, ClientTls, ServerTls
-from lbproto_cli import addresses, quantities, words
-from lbproto_cli.problems import shown
+from lbproto_cli import quantities, words
 
 __all__ = [
     "CertificateEntry",

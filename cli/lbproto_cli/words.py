@@ -14,8 +14,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from lbproto.config import Template, Variable
+from lbproto.config.shown import shown
 from lbproto.rewriting.variables import UnknownVariable, template
-from lbproto_cli.problems import nearest, shown, shown_word
+from lbproto_cli.problems import nearest, shown_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
+from lbproto.config.shown import shown
 from lbproto.machine.effects import Target
-from lbproto_cli.problems import shown
 
 __all__ = ["backend_target", "host_name", "listen_target", "trusted_network"]
 
