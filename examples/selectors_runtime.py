@@ -24,9 +24,11 @@ from socket import socket
 from typing import Any
 
 from lbproto import ConnId, Drain, Env, Gateway, Opened, PeerInfo
+from lbproto.machine.effects import Await
 from lbproto_runtimes.accept import Acceptors
 from lbproto_runtimes.api import Serving
 from lbproto_runtimes.attend import Attendant
+from lbproto_runtimes.awaiting import refuse
 from lbproto_runtimes.contexts import Contexts
 from lbproto_runtimes.env import WallClockEnv
 from lbproto_runtimes.listen import Listener
@@ -216,6 +218,12 @@ class OneLoop(Attendant):
         if wire is not None and wire.is_dead():
             wire.abort()
         return wire if wire is not None and wire.sock is not None else None
+
+    def await_result(self, effect: Await, owner: Driver) -> None:
+        refuse(effect, owner)  # there is no loop that could run a coroutine
+
+    def cancel(self, ticket: int, owner: Driver) -> None:
+        pass
 
     def crashed(self, owner: Driver, error: Exception) -> None:
         self.logs.log(40, "internal error", {"detail": str(error)})

@@ -7,7 +7,7 @@ about five lines in every runtime; anything longer is policy and belongs here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from enum import IntEnum
 from typing import TypeAlias
 
@@ -18,6 +18,8 @@ __all__ = [
     "Access",
     "AccessRecord",
     "Adopt",
+    "Await",
+    "Cancel",
     "Close",
     "Connect",
     "Effect",
@@ -159,6 +161,28 @@ class SetReading:
 
 
 @value
+class Await:
+    """Await what an application has returned; answer with `Settled`.
+
+    A runtime without an event loop answers at once, with an error.
+    """
+
+    conn: ConnId
+    """The client's, whose machine asks; it may have been closed."""
+    ticket: int
+    """Names the answer; the machine uses each number once."""
+    awaitable: Awaitable[object]
+
+
+@value
+class Cancel:
+    """Cancel what is awaited under this ticket; there is no answer any more."""
+
+    conn: ConnId
+    ticket: int
+
+
+@value
 class Log:
     """A line for the error log."""
 
@@ -183,6 +207,8 @@ Effect: TypeAlias = (
     | HalfClose
     | Close
     | SetReading
+    | Await
+    | Cancel
     | Log
     | Access
 )

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Final
 
+from lbproto.machine.effects import Level
 from lbproto.machine.values import value
 
 __all__ = [
+    "LEVELS",
     "VERDICTS",
     "Blame",
     "ErrorCode",
@@ -31,6 +33,14 @@ class Blame(Enum):
     CLIENT = "client"
     BACKEND = "backend"
     US = "us"
+
+
+LEVELS: Final[Mapping[Blame, Level]] = {
+    Blame.CLIENT: Level.INFO,
+    Blame.BACKEND: Level.WARNING,
+    Blame.US: Level.ERROR,
+}
+"""How loud an error is: a client's mistakes are every day's."""
 
 
 class ErrorCode(Enum):
@@ -56,6 +66,8 @@ class ErrorCode(Enum):
     CLIENT_STALLED = auto()
     """The client reads no more of its response."""
     INTERNAL = auto()
+    APPLICATION = auto()
+    """An application says so; the status is its own."""
     CONNECT_REFUSED = auto()
     CONNECT_TIMEOUT = auto()
     CONNECT_UNREACHABLE = auto()
@@ -108,6 +120,7 @@ VERDICTS: Final[Mapping[ErrorCode, Verdict]] = {
         (ErrorCode.CLIENT_LEFT, 0, True, Blame.CLIENT, ""),
         (ErrorCode.CLIENT_STALLED, 0, True, Blame.CLIENT, ""),
         (ErrorCode.INTERNAL, 500, True, Blame.US, "proxy_internal_error"),
+        (ErrorCode.APPLICATION, 500, False, Blame.US, "http_request_denied"),
         (ErrorCode.CONNECT_REFUSED, 502, False, Blame.BACKEND, "connection_refused"),
         (ErrorCode.CONNECT_TIMEOUT, 504, False, Blame.BACKEND, "connection_timeout"),
         (

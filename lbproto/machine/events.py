@@ -25,6 +25,7 @@ __all__ = [
     "Opened",
     "PeerInfo",
     "Secured",
+    "Settled",
     "TlsInfo",
     "Wake",
     "WriteBlocked",
@@ -151,6 +152,16 @@ class WriteUnblocked:
 
 
 @value
+class Settled:
+    """The answer to `Await`: what was awaited has returned or raised."""
+
+    conn: ConnId
+    ticket: int
+    result: object
+    error: BaseException | None = None
+
+
+@value
 class Wake:
     """The machine's `deadline` has come."""
 
@@ -178,6 +189,7 @@ Event: TypeAlias = (
     | Lost
     | WriteBlocked
     | WriteUnblocked
+    | Settled
     | Wake
     | Drain
 )

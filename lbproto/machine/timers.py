@@ -72,6 +72,15 @@ class TimerTable:
         """Disarm every timer."""
         self._at = NONE_ARMED.copy()
 
+    def suspend(self) -> list[float]:
+        """Disarm every timer; return what `resume` takes."""
+        at, self._at = self._at, NONE_ARMED.copy()
+        return at
+
+    def resume(self, held: list[float], seconds: float) -> None:
+        """Arm what was suspended again, so much later."""
+        self._at = [at + seconds for at in held]
+
     def armed(self, timer: Timer) -> bool:
         """Tell whether a timer is armed."""
         return self._at[timer] < math.inf

@@ -9,7 +9,7 @@ it can only be cut.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from lbproto.framing.messages import (
     Body,
@@ -22,7 +22,7 @@ from lbproto.framing.messages import (
 )
 from lbproto.machine.errors import ErrorCode
 from lbproto.machine.timers import Timer
-from lbproto.proxy.stages import Stage, Step
+from lbproto.proxy.stages import PASSING_ON, Stage, Step
 from lbproto.proxy.tunnel import Tunnel, may_switch
 from lbproto.rewriting.outgoing import downstream_response
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from lbproto.proxy.exchange import Exchange
 
 __all__ = ["Answer"]
-
-PASSING_ON: Final = (Stage.AWAITING, Stage.STREAMING)
 
 
 class Answer:
@@ -55,14 +53,22 @@ class Answer:
             exchange.tunnel.data(attempt.conn, data, exchange.out)
             exchange.touch_tunnel(now)
             return
-        self._pass_on(attempt.receive(data), attempt, now)
+        events = attempt.receive(data)
+        if exchange.conduct is not None:
+            exchange.conduct.respond(events, attempt, now)
+            return
+        self._pass_on(events, attempt, now)
         self.expect_more(now)
 
     def on_eof(self, attempt: Attempt, now: float) -> None:
         """The backend sends no more."""
         exchange = self._exchange
         if exchange.tunnel is None:
-            self._pass_on(attempt.receive_eof(), attempt, now)
+            events = attempt.receive_eof()
+            if exchange.conduct is not None:
+                exchange.conduct.respond(events, attempt, now)
+            else:
+                self._pass_on(events, attempt, now)
         elif exchange.tunnel.eof(attempt.conn, exchange.out):
             exchange.over(Step.ENDED, None, now)
 
@@ -97,36 +103,66 @@ class Answer:
                 codec.send(event)
                 exchange.over(Step.ENDED, None, now)
             elif isinstance(event, ResponseHead):
-                self._head(event, attempt, now)
+                self.head(event, attempt, now)
             else:
                 assert isinstance(event, Reset), "a backend sends no requests"
-                self._reset(event, attempt, now)
+                self.reset(event, attempt, now)
             if exchange.stage not in PASSING_ON:
                 return
             if exchange.delivery.attempt is not attempt:
                 return  # another backend is asked; what this one says is void
         exchange.client.flush()
 
-    def _reset(self, event: Reset, attempt: Attempt, now: float) -> None:
+    def pass_on(self, piece: Body | End, now: float) -> None:
+        """Give the client content, or the end."""
+        exchange = self._exchange
+        exchange.client.codec.send(piece)
+        if isinstance(piece, Body):
+            exchange.tally.sent += len(piece.data)
+        else:
+            exchange.over(Step.ENDED, None, now)
+
+    def reset(self, event: Reset, attempt: Attempt, now: float) -> None:
+        """The response is broken off."""
         if attempt.answered:
             self._exchange.fail(event.error, event.detail, now)
         else:
             self._exchange.delivery.on_closed(event.detail, now)
 
-    def _head(self, head: ResponseHead, attempt: Attempt, now: float) -> None:
-        exchange = self._exchange
-        balancer, lease = exchange.site.balancer, attempt.lease
-        if head.status >= 200:
-            balancer.responded(lease, head.status, now)
-            if self._interims or not exchange.delivery.on_status(head.status, now):
-                self._final(head, now)
-        elif head.status == 101:
-            balancer.responded(lease, head.status, now)
-            self._switch(head, attempt, now)
-        else:
-            self._interim(head, now)
+    @property
+    def is_first(self) -> bool:
+        """No head went to the client yet."""
+        return self._interims == 0
 
-    def _interim(self, head: ResponseHead, now: float) -> None:
+    def head(
+        self,
+        head: ResponseHead,
+        attempt: Attempt,
+        now: float,
+        out: ResponseHead | None = None,
+    ) -> None:
+        """Take a head; the client gets `out` in place of it, if that is given."""
+        exchange = self._exchange
+        if head.status >= 200:
+            self.responded(head, attempt, now)
+            if out is not None:
+                self._final(out, now)
+            elif self._interims or not exchange.delivery.on_status(head.status, now):
+                self._final(self.composed(head, now), now)
+        elif head.status == 101:
+            self.responded(head, attempt, now)
+            self._switch(head, out, attempt, now)
+        else:
+            self._interim(head, out, now)
+
+    def responded(self, head: ResponseHead, attempt: Attempt, now: float) -> None:
+        """Tell the balancer that a backend has answered."""
+        balancer = self._exchange.site.balancer
+        balancer.responded(attempt.lease, head.status, now)
+
+    def _interim(
+        self, head: ResponseHead, out: ResponseHead | None, now: float
+    ) -> None:
         exchange = self._exchange
         limit = exchange.service.limits.interim_responses
         self._interims += 1
@@ -135,15 +171,15 @@ class Answer:
             exchange.fail(ErrorCode.RESPONSE_INVALID, detail, now)
             return
         self.continued = self.continued or head.status == 100
-        self._write_head(head, b"")
+        exchange.client.codec.send(out or self.composed(head, now))
         exchange.delivery.on_interim(now)
         exchange.pace(now)
 
-    def _final(self, head: ResponseHead, now: float) -> None:
+    def _final(self, out: ResponseHead, now: float) -> None:
         exchange = self._exchange
         exchange.timers.clear(Timer.RESPONSE)
         exchange.go(Step.FINAL_HEAD)
-        exchange.tally.status = head.status
+        exchange.tally.status = out.status
         exchange.delivery.held.forget_sent()
         if not exchange.request_complete:
             # Whether the rest of the request will be read is open, so this
@@ -153,22 +189,30 @@ class Answer:
         self.unframed = (
             request is not None
             and request.version is Version.HTTP10
-            and head.body.kind is BodyKind.STREAM
+            and out.body.kind is BodyKind.STREAM
         )
-        self._write_head(head, exchange.date(now))
+        exchange.client.codec.send(out)
 
-    def _write_head(self, head: ResponseHead, date: bytes) -> None:
+    def composed(self, head: ResponseHead, now: float) -> ResponseHead:
+        """Make the head that the client gets."""
         exchange = self._exchange
         request, peer = exchange.head, exchange.client.peer
         assert request is not None, "a backend answers what was asked"
+        date = exchange.date(now) if head.status >= 200 else b""
         out = downstream_response(head, request, peer, exchange.service, date)
         if head.status >= 200 or head.status == 101:
             cookie = exchange.delivery.cookie
             if cookie is not None:
                 out.headers.append_header(b"Set-Cookie", cookie)
-        exchange.client.codec.send(out)
+        return out
 
-    def _switch(self, head: ResponseHead, attempt: Attempt, now: float) -> None:
+    def _switch(
+        self,
+        head: ResponseHead,
+        out: ResponseHead | None,
+        attempt: Attempt,
+        now: float,
+    ) -> None:
         exchange, client = self._exchange, self._exchange.client
         request = exchange.delivery.request
         offered = request.upgrade if request is not None else b""
@@ -179,7 +223,7 @@ class Answer:
         exchange.go(Step.SWITCHED)
         exchange.timers.clear_all()
         exchange.tally.status = 101
-        self._write_head(head, b"")
+        client.codec.send(out or self.composed(head, now))
         client.flush()
         exchange.tunnel = Tunnel(client.conn, attempt.conn)
         for conn, early in (

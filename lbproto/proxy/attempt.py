@@ -21,7 +21,7 @@ from lbproto.machine.effects import (
     Send,
     SetReading,
 )
-from lbproto.machine.events import PeerInfo
+from lbproto.machine.events import PeerInfo, TlsInfo
 from lbproto.machine.values import ConnId
 from lbproto.proxy.preface import proxy_header
 from lbproto.proxy.site import Site
@@ -48,6 +48,7 @@ class Attempt:
         "connected",
         "lease",
         "reused",
+        "tls",
     )
 
     def __init__(self, site: Site, lease: Lease, peer: PeerInfo) -> None:
@@ -66,6 +67,8 @@ class Attempt:
         """The backend does not keep up with the request."""
         self.reused = False
         self.connected = False
+        self.tls: TlsInfo | None = None
+        """What the handshake of a new connection agreed on."""
 
     def begin(self, out: list[Effect], *, fresh: bool) -> None:
         """Take an idle connection, or dial when there is none or `fresh` asks."""

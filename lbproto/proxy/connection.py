@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final, assert_never
+from typing import Final
 
 from lbproto.config import Listen
 from lbproto.framing.messages import HttpEvent
@@ -35,8 +35,6 @@ from lbproto.machine.effects import (
 from lbproto.machine.errors import ErrorCode, LocalProtocolError
 from lbproto.machine.events import (
     BackendEvent,
-    Connected,
-    ConnectFailed,
     Data,
     Drain,
     Eof,
@@ -45,14 +43,17 @@ from lbproto.machine.events import (
     Opened,
     PeerInfo,
     Secured,
+    Settled,
     Wake,
     WriteBlocked,
     WriteUnblocked,
 )
 from lbproto.machine.timers import Timer, TimerTable
 from lbproto.machine.values import ConnId
+from lbproto.proxy.backend_events import tell
 from lbproto.proxy.entrance import Entrance
 from lbproto.proxy.exchange import Exchange
+from lbproto.proxy.recess import Recess
 from lbproto.proxy.site import Site
 
 __all__ = ["LINGER_SECONDS", "ProxyConnection"]
@@ -83,6 +84,7 @@ class ProxyConnection:
         "ended",
         "out",
         "peer",
+        "recess",
         "site",
         "timers",
     )
@@ -98,6 +100,7 @@ class ProxyConnection:
         self.closed = False  # by us, or lost
         self.ended = False  # the client sends no more
         self.timers = TimerTable()
+        self.recess = None if site.application is None else Recess(conn)
         self._timeouts = site.service.timeouts
         self._entrance: Entrance | None = Entrance(self, listen)
         self._exchange: Exchange | None = None
@@ -132,6 +135,16 @@ class ProxyConnection:
         Raises:
             LocalProtocolError: the runtime broke its contract.
         """
+        if self.recess is None:
+            self._take(event, now)
+        else:
+            for timely in self.recess.timely(event):
+                self._take(timely, now)
+        self._settle()
+        effects, self.out = self.out, []  # an idle connection keeps none
+        return effects
+
+    def _take(self, event: Event, now: float) -> None:
         if not isinstance(event, Data):
             self._handle_rare(event, now)
         elif event.conn == self.conn:
@@ -140,9 +153,6 @@ class ProxyConnection:
             self._of_backend(event, now)
         while self._resume:
             self._next_request(now)
-        self._settle()
-        effects, self.out = self.out, []  # an idle connection keeps none
-        return effects
 
     def _handle_rare(self, event: Event, now: float) -> None:
         match event:
@@ -160,6 +170,9 @@ class ProxyConnection:
                 self._client_lost(detail, now)
             case WriteBlocked(conn) | WriteUnblocked(conn) if conn == self.conn:
                 self._client_blocked(isinstance(event, WriteBlocked), now)
+            case Settled():
+                if self.recess is not None:
+                    self.recess.settled(event, now)
             case Secured(_, tls):
                 if self._entrance is not None and not self.closed:
                     self._entrance.secured(tls, now)
@@ -174,21 +187,7 @@ class ProxyConnection:
             if event.conn > self._known:
                 raise LocalProtocolError(f"{event!r}: a connection that is not ours")
             return  # closed or parked by us while the event was on its way
-        match event:
-            case Data(_, data):
-                exchange.answer.on_data(attempt, data, now)
-            case Connected():
-                exchange.delivery.on_connected(now)
-            case ConnectFailed():
-                exchange.delivery.on_connect_failed(event, now)
-            case Eof():
-                exchange.answer.on_eof(attempt, now)
-            case Lost(_, detail):
-                exchange.answer.on_lost(attempt, detail, now)
-            case WriteBlocked() | WriteUnblocked():
-                exchange.on_backend_blocked(isinstance(event, WriteBlocked), now)
-            case _ as never:
-                assert_never(never)
+        tell(exchange, attempt, event, now)
 
     # -- the client ----------------------------------------------------------
 
@@ -265,8 +264,9 @@ class ProxyConnection:
             self.timers.set(Timer.SEND, now + self._timeouts.send)
         else:
             self.timers.clear(Timer.SEND)
-        if self._exchange is not None:
-            self._exchange.answer.expect_more(now)
+        exchange = self._exchange
+        if exchange is not None and (self.recess is None or not self.recess.on):
+            exchange.answer.expect_more(now)
 
     # -- time ----------------------------------------------------------------
 
@@ -389,10 +389,11 @@ class ProxyConnection:
             wanted = self._lingering or self.codec.want_read()
         else:
             delivery = exchange.delivery
-            wanted = delivery.wants_more and (
-                exchange.tunnelling or self.codec.want_read()
-            )
-            delivery.using.set_reading(not self.blocked, self.out)
+            full = self.recess is not None and bool(self.recess.events)
+            wanted = exchange.tunnelling or self.codec.want_read()
+            wanted = wanted and delivery.wants_more and not full
+            if delivery.attempt is not None:
+                delivery.attempt.set_reading(not (self.blocked or full), self.out)
         if wanted != self._reading:
             self._reading = wanted
             self.out.append(SetReading(self.conn, wanted))

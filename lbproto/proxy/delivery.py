@@ -9,6 +9,7 @@ deliver it reports to the exchange, which then answers by itself.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from lbproto.config import Retry
@@ -17,6 +18,7 @@ from lbproto.machine.effects import Level
 from lbproto.machine.errors import ErrorCode
 from lbproto.machine.events import ConnectError, ConnectFailed
 from lbproto.machine.timers import Timer
+from lbproto.phases.errors import ProxyError
 from lbproto.proxy.attempt import Attempt
 from lbproto.proxy.held import HeldContent
 from lbproto.proxy.retry import Failure, Remedy, pause, remedy
@@ -24,6 +26,8 @@ from lbproto.proxy.stages import Stage, Step
 from lbproto.selection.balancer import Outcome
 
 if TYPE_CHECKING:
+    from lbproto.machine.events import TlsInfo
+    from lbproto.phases.peer import HttpPeer
     from lbproto.proxy.destination import Destination
     from lbproto.proxy.exchange import Exchange
     from lbproto.selection.backend import BackendId
@@ -82,7 +86,9 @@ class Delivery:
     @property
     def wants_more(self) -> bool:
         """More content can be used now."""
-        return not (self.using.blocked or self.held.overfull)
+        attempt = self.attempt
+        blocked = attempt is not None and attempt.blocked
+        return not (blocked or self.held.overfull)
 
     def begin(self, request: RequestHead, upstream: str, now: float) -> None:
         """Pick a backend for a request and start towards it."""
@@ -103,9 +109,20 @@ class Delivery:
             exchange.fail(ErrorCode.NO_BACKEND, detail, now)
         else:
             self._rules = destination.retry
-            destination.asked(now)
+            if not self._failed:
+                destination.asked(now)
             self.attempt = Attempt(site, lease, exchange.client.peer)
             self._start(now, fresh=False)
+
+    def begin_at(self, peer: HttpPeer, request: RequestHead, now: float) -> None:
+        """Start towards a server that no upstream has."""
+        self.request = request
+        exchange = self._exchange
+        site, service = exchange.site, exchange.service
+        exchange.service = replace(service, timeouts=peer.timeouts(service.timeouts))
+        lease = site.balancer.lease_at(peer.target, peer.proxy_protocol)
+        self.attempt = Attempt(site, lease, exchange.client.peer)
+        self._start(now, fresh=False)
 
     @property
     def cookie(self) -> bytes | None:
@@ -121,6 +138,9 @@ class Delivery:
     def content(self, piece: Body | End, now: float) -> None:
         """Pass content on, or hold it until there is a connection."""
         self.held.add(piece)
+        if self._exchange.conduct is not None:
+            self._exchange.conduct.more(now)
+            return
         attempt = self.using
         if not attempt.connected:
             return
@@ -145,7 +165,14 @@ class Delivery:
         return seconds if limit is None else min(seconds, limit)
 
     def _transmit(self, attempt: Attempt, now: float) -> None:
+        if self._exchange.conduct is not None:
+            self._exchange.conduct.transmit(attempt, now)
+            return
         attempt.transmit(self.request, self.held.take_unsent(), self._exchange.out)
+        self.sent(now)
+
+    def sent(self, now: float) -> None:
+        """The request, or more of it, went out."""
         self._expect_response(now)
         self._exchange.pace(now)  # there is room again for what the client sends
 
@@ -162,9 +189,10 @@ class Delivery:
 
     # -- what becomes of the connection --------------------------------------
 
-    def on_connected(self, now: float) -> None:
+    def on_connected(self, tls: TlsInfo | None, now: float) -> None:
         """The dial succeeded."""
         attempt = self.using
+        attempt.tls = tls
         self._exchange.timers.clear(Timer.CONNECT)
         self._exchange.go(Step.CONNECTED)
         attempt.connected = True
@@ -202,9 +230,11 @@ class Delivery:
     def on_response_timeout(self, now: float) -> None:
         """No response head has come in time."""
         code, detail = ErrorCode.RESPONSE_TIMEOUT, "no response head in time"
-        if self.using.answered or not self._try_other(
-            Failure.SILENT, Outcome.FAILED, code, detail, now
-        ):
+        if self.using.answered:
+            self._exchange.fail(code, detail, now)
+        elif self._exchange.conduct is not None:
+            self._let_decide(Failure.SILENT, code, detail, now)
+        elif not self._try_other(Failure.SILENT, Outcome.FAILED, code, detail, now):
             self._exchange.fail(code, detail, now)
 
     def on_status(self, status: int, now: float) -> bool:
@@ -224,7 +254,13 @@ class Delivery:
         ours = code is ErrorCode.CONNECT_LOCAL
         outcome = Outcome.ABANDONED if ours else Outcome.CONNECT_FAILED
         self._exchange.timers.clear(Timer.CONNECT)
-        if ours or not self._try_other(Failure.UNREACHABLE, outcome, code, detail, now):
+        if self._exchange.conduct is not None:
+            error = ProxyError(code, detail)
+            error.retry = not ours and self._rules_say(Failure.UNREACHABLE, now)
+            self._exchange.conduct.unreachable(error, outcome, now)
+        elif ours or not self._try_other(
+            Failure.UNREACHABLE, outcome, code, detail, now
+        ):
             self.end(outcome, now)
             self._exchange.fail(code, detail, now)
 
@@ -241,7 +277,9 @@ class Delivery:
     def _again_or_fail(self, failure: Failure, detail: str, now: float) -> None:
         """Ask the same backend again, or another one, or give up."""
         code = ErrorCode.BACKEND_CLOSED
-        if self._remedy(failure) is not Remedy.SAME:
+        if self._exchange.conduct is not None and failure is not Failure.STALE:
+            self._let_decide(failure, code, detail, now)
+        elif self._remedy(failure) is not Remedy.SAME:
             if not self._try_other(failure, Outcome.FAILED, code, detail, now):
                 self._exchange.fail(code, detail, now)
         elif self._replayed or not self._affordable(failure, now):
@@ -258,8 +296,51 @@ class Delivery:
 
     def _affordable(self, failure: Failure, now: float) -> bool:
         # A backend that has seen nothing has no work from a repetition.
-        assert self._destination is not None, "asked only about a try"
-        return failure is Failure.STALE or self._destination.may_repeat(now)
+        destination = self._destination
+        if destination is None or failure is Failure.STALE:
+            return True
+        return destination.may_repeat(now)
+
+    # -- with an application, which has the last word -------------------------
+
+    @property
+    def may_go_again(self) -> bool:
+        """Another try is possible at all."""
+        site, stage = self._exchange.site, self._exchange.stage
+        begun = stage not in (Stage.CONNECTING, Stage.AWAITING)
+        return not begun and self.held.intact and len(self._failed) < site.max_retries
+
+    def gives_up(self, status: int, now: float) -> bool:
+        """Tell whether a response is given up for another try."""
+        return status in self._rules.statuses and self._rules_say(Failure.STATUS, now)
+
+    def again(self, outcome: Outcome, code: ErrorCode, detail: str, now: float) -> None:
+        """Be without a backend again; another one will be chosen."""
+        exchange = self._exchange
+        exchange.timers.clear(Timer.CONNECT, Timer.RESPONSE)
+        self._failed.append(self.using.lease.backend)
+        self.end(outcome, now)
+        exchange.log(Level.WARNING, "trying another backend", code, detail)
+        self.held.rewind()
+        exchange.go(Step.RETRY)
+
+    def _rules_say(self, failure: Failure, now: float) -> bool:
+        """Tell whether the rules are for another try, at whatever backend."""
+        if self._remedy(failure) is None or not self.may_go_again:
+            return False
+        if self._destination is None:
+            # A server that an application has named: as with Pingora, what is sure is
+            # only that an idle connection was closed just when the request came.
+            return failure is Failure.REUSED_CLOSED
+        return self._affordable(failure, now)
+
+    def _let_decide(
+        self, failure: Failure, code: ErrorCode, detail: str, now: float
+    ) -> None:
+        error = ProxyError(code, detail)
+        error.retry = self._rules_say(failure, now)
+        assert self._exchange.conduct is not None, "who else would decide"
+        self._exchange.conduct.fail(error, now)
 
     def _try_other(
         self,

@@ -66,9 +66,7 @@ def _forward(
     now: float,
 ) -> None:
     limit = exchange.service.limits.body_size
-    if upstream is None:
-        exchange.fail(ErrorCode.NO_ROUTE, "no route takes this request", now)
-    elif (
+    if (
         limit is not None
         and head.body.kind is BodyKind.LENGTH
         and head.body.length > limit

@@ -22,7 +22,7 @@ Rules that are easy to break here:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from lbproto.framing.messages import (
     NO_BODY,
@@ -35,10 +35,12 @@ from lbproto.framing.messages import (
     ResponseHead,
 )
 from lbproto.machine.effects import Access, Effect, Level
-from lbproto.machine.errors import VERDICTS, Blame, ErrorCode
+from lbproto.machine.errors import LEVELS, VERDICTS, Blame, ErrorCode
 from lbproto.machine.timers import Timer, TimerTable
+from lbproto.phases.errors import ProxyError
 from lbproto.proxy.access import Tally
 from lbproto.proxy.answer import Answer
+from lbproto.proxy.conduct import Conduct
 from lbproto.proxy.delivery import Delivery
 from lbproto.proxy.directions import direct
 from lbproto.proxy.replies import error_reply, options_reply
@@ -60,13 +62,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Exchange"]
 
-LEVELS: Final = {
-    Blame.CLIENT: Level.INFO,
-    Blame.BACKEND: Level.WARNING,
-    Blame.US: Level.ERROR,
-}
-"""How loud an error is: a client's mistakes are every day's."""
-
 
 class Exchange:
     """A request and its response, from the first byte to the access record."""
@@ -74,6 +69,7 @@ class Exchange:
     __slots__ = (
         "answer",
         "client",
+        "conduct",
         "delivery",
         "head",
         "service",
@@ -99,6 +95,8 @@ class Exchange:
         self.answer = Answer(self)
         """The way back."""
         self.tunnel: Tunnel | None = None
+        self.conduct = None if client.recess is None else Conduct(self, client.recess)
+        """An application's part in this, if there is one."""
 
     # -- what the client connection and the delivery ask ---------------------
 
@@ -218,16 +216,22 @@ class Exchange:
             self.fail(ErrorCode.LOOP, "our own pseudonym in Via", now)
         elif answers_itself(head):
             self.reply(options_reply(self.stream, self.date(now)), b"", None, now)
+        elif self.conduct is not None:
+            self.conduct.begin(head, now)
         else:
             direct(self, head, now)
 
     def forward(
-        self, head: RequestHead, target: bytes, upstream: str, now: float
+        self, head: RequestHead, target: bytes, upstream: str | None, now: float
     ) -> None:
         """Send the request to one of an upstream's backends."""
         request = upstream_request(head, self.client.peer, self.service, target)
         if request.upgrade and not self.request_complete:
             self.fail(ErrorCode.SYNTAX, "Upgrade in a request with content", now)
+        elif self.conduct is not None:
+            self.conduct.forward(request, upstream, now)
+        elif upstream is None:
+            self.fail(ErrorCode.NO_ROUTE, "no route takes this request", now)
         else:
             self.delivery.begin(request, upstream, now)
             self.pace(now)
@@ -267,16 +271,22 @@ class Exchange:
     def fail(self, code: ErrorCode, detail: str, now: float) -> None:
         """Answer with the error's status; cut the connection if that is too late."""
         verdict = VERDICTS[code]
-        level = LEVELS[verdict.blame]
-        self.log(level, "exchange failed", code, detail)
-        if verdict.status == 0 or self.stage in (Stage.STREAMING, Stage.TUNNEL):
+        if self.conduct is not None and self.conduct.session is not None:
+            self.conduct.fail(ProxyError(code, detail), now)
+            return
+        self.log(LEVELS[verdict.blame], "exchange failed", code, detail)
+        self.give_up(code, verdict.status, now)
+
+    def give_up(self, code: ErrorCode, status: int, now: float) -> None:
+        """Answer with a status that says what failed, if there can be an answer."""
+        if status == 0 or self.stage in (Stage.STREAMING, Stage.TUNNEL):
             self.over(Step.BROKEN, code, now)
             return
-        if verdict.close or not self.request_complete:
+        if VERDICTS[code].close or not self.request_complete:
             self.client.codec.go_away()
-        service = self.service
-        head, content = error_reply(code, service, self.stream, self.date(now))
-        self.reply(head, content, code, now)
+        stream, date = self.stream, self.date(now)
+        reply = error_reply(code, self.service, stream, date, status)
+        self.reply(*reply, code, now)
 
     def reply(
         self,
@@ -313,6 +323,8 @@ class Exchange:
             client.conn, client.peer, self.head, received, code, now
         )
         self.out.append(Access(record))
+        if self.conduct is not None:
+            self.conduct.finish(code, now)
         if step is Step.BROKEN:
             client.cut(now, abort=self.answer.unframed)
         else:

@@ -7,9 +7,13 @@ connections. Everything else is events and effects.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from lbproto.config import Config, Listen
 from lbproto.machine.env import Env
 from lbproto.machine.values import ConnId
+from lbproto.phases.http import ProxyHttp
 from lbproto.proxy.connection import ProxyConnection
 from lbproto.proxy.destination import Destination
 from lbproto.proxy.site import Site
@@ -24,7 +28,13 @@ class Gateway:
 
     __slots__ = ("balancer", "config", "housekeeping", "sites")
 
-    def __init__(self, config: Config, env: Env) -> None:
+    def __init__(
+        self,
+        config: Config,
+        env: Env,
+        applications: Mapping[str, ProxyHttp[Any]] | None = None,
+    ) -> None:
+        """Serve what is configured; services named in `applications` are theirs."""
         self.config = config
         self.balancer = Balancer(config, env)
         self.housekeeping = Housekeeping(self.balancer)
@@ -32,9 +42,15 @@ class Gateway:
             name: Destination(upstream, env)
             for name, upstream in config.upstreams.items()
         }
+        conducting = applications or {}
         self.sites = {
             service.name: Site(
-                service, self.balancer, destinations, env, config.max_retries
+                service,
+                self.balancer,
+                destinations,
+                env,
+                config.max_retries,
+                conducting.get(service.name),
             )
             for service in config.services
         }

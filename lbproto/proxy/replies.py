@@ -15,46 +15,9 @@ from lbproto.config import Respond, Service
 from lbproto.framing.headers import Headers
 from lbproto.framing.messages import NO_BODY, ResponseHead, Version, length
 from lbproto.machine.errors import VERDICTS, ErrorCode
+from lbproto.rewriting.reasons import REASONS
 
 __all__ = ["ALLOW", "error_reply", "fixed_reply", "options_reply", "redirect_reply"]
-
-REASONS: Final = {
-    200: b"OK",
-    201: b"Created",
-    202: b"Accepted",
-    204: b"No Content",
-    301: b"Moved Permanently",
-    302: b"Found",
-    303: b"See Other",
-    304: b"Not Modified",
-    307: b"Temporary Redirect",
-    308: b"Permanent Redirect",
-    400: b"Bad Request",
-    401: b"Unauthorized",
-    403: b"Forbidden",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    406: b"Not Acceptable",
-    408: b"Request Timeout",
-    409: b"Conflict",
-    410: b"Gone",
-    413: b"Content Too Large",
-    414: b"URI Too Long",
-    415: b"Unsupported Media Type",
-    417: b"Expectation Failed",
-    421: b"Misdirected Request",
-    422: b"Unprocessable Content",
-    429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large",
-    451: b"Unavailable For Legal Reasons",
-    500: b"Internal Server Error",
-    501: b"Not Implemented",
-    502: b"Bad Gateway",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-    505: b"HTTP Version Not Supported",
-}
-"""RFC 9110 15; a status that is not here goes without."""
 
 ALLOW: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 RETRY_AFTER: Final = b"1"
@@ -62,26 +25,30 @@ NO_CONTENT: Final = (204, 304)
 
 
 def error_reply(
-    code: ErrorCode, service: Service, stream: int, date: bytes
+    code: ErrorCode,
+    service: Service,
+    stream: int,
+    date: bytes,
+    status: int | None = None,
 ) -> tuple[ResponseHead, bytes]:
-    """Build the response to an error whose verdict has a status."""
+    """Build the response to an error; the status may be another than its verdict's."""
     verdict = VERDICTS[code]
-    reason = REASONS[verdict.status]
-    content = b"%d %b\n" % (verdict.status, reason)
+    status = verdict.status if status is None else status
+    content = b"%d %b\n" % (status, REASONS.get(status, b"Error"))
     fields = [
         (b"Date", date),
         (b"Content-Type", b"text/plain; charset=utf-8"),
         (b"Content-Length", b"%d" % len(content)),
     ]
-    if verdict.status == 405:
+    if status == 405:
         fields.append((b"Allow", ALLOW))
-    elif verdict.status == 503:
+    elif status == 503:
         fields.append((b"Retry-After", RETRY_AFTER))
     if service.proxy_status and verdict.proxy_error:
         name = service.via or b"lb"
         error = verdict.proxy_error.encode("ascii")
         fields.append((b"Proxy-Status", name + b"; error=" + error))
-    return _response(verdict.status, fields, stream, len(content)), content
+    return _response(status, fields, stream, len(content)), content
 
 
 def options_reply(stream: int, date: bytes) -> ResponseHead:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from lbproto.config import Service
 from lbproto.framing.codec import ClientCodec, CodecLimits, ServerCodec
 from lbproto.framing.codecs import Framing
 from lbproto.machine.env import Env
+from lbproto.phases.http import ProxyHttp
 from lbproto.proxy.destination import Destination
 from lbproto.routing.table import RouteTable
 from lbproto.selection.balancer import Balancer
@@ -20,6 +22,7 @@ class Site:
 
     __slots__ = (
         "_framing",
+        "application",
         "balancer",
         "connections",
         "destinations",
@@ -36,6 +39,7 @@ class Site:
         destinations: Mapping[str, Destination],
         env: Env,
         max_retries: int,
+        application: ProxyHttp[Any] | None = None,
     ) -> None:
         limits = service.limits
         self.service = service
@@ -44,6 +48,8 @@ class Site:
         self.env = env
         self.max_retries = max_retries
         self.connections = 0
+        self.application = application
+        """Who conducts the exchanges; None: the configuration alone."""
         self.table = RouteTable(service) if service.routes else None
         """Who takes a request; None: the service's upstream takes all."""
         codec_limits = CodecLimits(

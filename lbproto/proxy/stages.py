@@ -14,7 +14,7 @@ from typing import Final
 
 from lbproto.machine.errors import LocalProtocolError
 
-__all__ = ["TRANSITIONS", "Stage", "Step", "advance", "mermaid"]
+__all__ = ["PASSING_ON", "TRANSITIONS", "Stage", "Step", "advance", "mermaid"]
 
 
 class Stage(Enum):
@@ -60,6 +60,9 @@ class Step(Enum):
     BROKEN = auto()
     """There will be no complete response."""
 
+
+PASSING_ON: Final = (Stage.AWAITING, Stage.STREAMING)
+"""A backend has the request, and what it says goes to the client."""
 
 TRANSITIONS: Final[Mapping[Stage, Mapping[Step, Stage]]] = {
     Stage.IDLE: {

@@ -8,8 +8,7 @@ a dead backend does not cost every other request a failed dial; when all rest, a
 used.
 
 Who is chosen is decided in the `group` of an upstream, who is well in its `standing`.
-What happens there is `News` to whoever called: log lines for its effects, and whose
-turn it is in the queue.
+What happens there is `News` to whoever called: log lines, and whose turn it is.
 
 Connections call this object directly and many threads may share it. Everything
 that reads or changes its state holds `env.guard`, a leaf lock: nothing is called
@@ -20,18 +19,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from lbproto.config import Config, HashOn, Upstream
-from lbproto.machine.effects import Level
+from lbproto.machine.effects import Level, Target
 from lbproto.machine.env import Env
 from lbproto.machine.errors import LocalProtocolError
 from lbproto.machine.values import ConnId
-from lbproto.selection.backend import RESTING, BackendId, BackendState
+from lbproto.selection.backend import RESTING, BackendId
 from lbproto.selection.group import Group
 from lbproto.selection.leases import (
+    STRANGER,
     BackendStats,
+    Held,
     Lease,
     LeaseId,
     Members,
@@ -39,6 +39,7 @@ from lbproto.selection.leases import (
     Outcome,
     Stats,
     counted,
+    pool_key,
 )
 from lbproto.selection.outliers import blames_itself
 from lbproto.selection.pool import IdlePool
@@ -62,18 +63,6 @@ CONNECT_FAILURE_REST: Final = 1.0
 """Seconds for which a backend rests after a failed dial."""
 
 
-@dataclass(slots=True, eq=False)
-class _Held:
-    """A lease that is held."""
-
-    backend: BackendState
-    standing: Standing
-    since: float
-    answered: bool = False
-    failed: bool = False
-    """The response said so itself."""
-
-
 class Balancer:
     """Chooses backends, counts leases and keeps idle connections."""
 
@@ -85,6 +74,7 @@ class Balancer:
         "_leases",
         "_pool",
         "_standings",
+        "_strangers",
         "_where",
     )
 
@@ -94,7 +84,8 @@ class Balancer:
         self._backends = 0
         self._standings: dict[str, Standing] = {}
         self._pool = IdlePool(config.upstream_keepalive_pool_size)
-        self._held: dict[LeaseId, _Held] = {}
+        self._held: dict[LeaseId, Held] = {}
+        self._strangers: dict[LeaseId, None] = {}
         self._last = 0
         self._leases = 0
         for name, upstream in config.upstreams.items():
@@ -181,7 +172,17 @@ class Balancer:
                 backend.target,
                 backend.proxy_protocol,
             )
-            self._held[lease.id] = _Held(backend, standing, now)
+            self._held[lease.id] = Held(backend, standing, now)
+            return lease
+
+    def lease_at(
+        self, target: Target, proxy_protocol: Literal["v1", "v2"] | None
+    ) -> Lease:
+        """Lease a server that belongs to no upstream; whoever asks has chosen it."""
+        with self._env.guard:
+            self._leases += 1
+            lease = Lease(LeaseId(self._leases), STRANGER, target, proxy_protocol)
+            self._strangers[lease.id] = None
             return lease
 
     def resume(self, lease: Lease, now: float) -> None:
@@ -206,6 +207,9 @@ class Balancer:
         """
         with self._env.guard:
             held = self._held.pop(lease.id, None)
+            if held is None and lease.id in self._strangers:
+                del self._strangers[lease.id]
+                return News([], [])
             if held is None:
                 raise LocalProtocolError(f"lease {lease.id} is not held")
             backend, standing = held.backend, held.standing
@@ -227,7 +231,7 @@ class Balancer:
                 backend.streak = 0
             return self._news(standing)
 
-    def _observe(self, held: _Held, now: float, *, failed: bool) -> None:
+    def _observe(self, held: Held, now: float, *, failed: bool) -> None:
         """Tell the policy how long it took, or that it took too long to wait."""
         backend, seconds = held.backend, now - held.since
         if held.answered or failed or seconds > (backend.latency or math.inf):
@@ -343,7 +347,7 @@ class Balancer:
         It leads to the leased backend and was opened with this preface.
         """
         with self._env.guard:
-            return self._pool.checkout((lease.backend, preface))
+            return self._pool.checkout(pool_key(lease, preface))
 
     def park(
         self, lease: Lease, conn: ConnId, expires: float, preface: bytes = b""
@@ -356,16 +360,18 @@ class Balancer:
             LocalProtocolError: it is parked already.
         """
         with self._env.guard:
-            standing = self._where.get(lease.backend)
-            if standing is None:
+            if not self._is_as_leased(lease):
                 return False
-            state = standing.group.find(lease.backend)
-            if (
-                state.target != lease.target
-                or state.proxy_protocol != lease.proxy_protocol
-            ):
-                return False  # it is reached in another way by now
-            return self._pool.park((lease.backend, preface), conn, expires)
+            return self._pool.park(pool_key(lease, preface), conn, expires)
+
+    def _is_as_leased(self, lease: Lease) -> bool:
+        """Tell whether a backend is still there, and reached in the same way."""
+        standing = self._where.get(lease.backend)
+        if standing is None:
+            return lease.backend == STRANGER
+        state = standing.group.find(lease.backend)
+        same = state.target == lease.target
+        return same and state.proxy_protocol == lease.proxy_protocol
 
     def forget(self, conn: ConnId) -> bool:
         """Drop an idle connection; tell whether it was one."""
@@ -386,12 +392,7 @@ class Balancer:
     def stats(self) -> Stats:
         """Return the counters as they stand."""
         with self._env.guard:
-            return Stats(
-                active=len(self._held),
-                idle=len(self._pool),
-                backends=tuple(
-                    counted(one)
-                    for standing in self._standings.values()
-                    for one in standing.group.backends
-                ),
-            )
+            known = self._standings.values()
+            backends = (one for it in known for one in it.group.backends)
+            active = len(self._held) + len(self._strangers)
+            return Stats(active, len(self._pool), tuple(map(counted, backends)))

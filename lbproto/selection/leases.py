@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Literal, NewType, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NewType, TypeAlias
 
 from lbproto.machine.effects import Log, Target
 from lbproto.machine.values import value
 from lbproto.selection.backend import BackendId, BackendState
+from lbproto.selection.pool import PoolKey
 from lbproto.selection.waiting import Ticket
 
+if TYPE_CHECKING:
+    from lbproto.selection.standing import Standing
+
 __all__ = [
+    "STRANGER",
     "BackendStats",
+    "Held",
     "Lease",
     "LeaseId",
     "Members",
@@ -19,6 +26,7 @@ __all__ = [
     "Outcome",
     "Stats",
     "counted",
+    "pool_key",
 ]
 
 Members: TypeAlias = tuple[tuple[BackendId, Target], ...]
@@ -49,6 +57,30 @@ class Lease:
     target: Target
     proxy_protocol: Literal["v1", "v2"] | None = None
     """The PROXY header that its connections begin with."""
+
+
+STRANGER: Final = BackendId(-1)
+"""A server that belongs to no upstream."""
+
+
+def pool_key(lease: Lease, preface: bytes) -> PoolKey:
+    """Return what connections have in common that may serve in each other's place."""
+    if lease.backend != STRANGER:
+        return lease.backend, preface
+    target = lease.target
+    return (target.host, target.port, target.path, target.tls), preface
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A lease that is held, of a backend of an upstream."""
+
+    backend: BackendState
+    standing: Standing
+    since: float
+    answered: bool = False
+    failed: bool = False
+    """The response said so itself."""
 
 
 @value

@@ -16,6 +16,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Final, TypeAlias
 
 from lbproto.machine.errors import LocalProtocolError
@@ -24,7 +25,7 @@ from lbproto.selection.backend import BackendId
 
 __all__ = ["IdlePool", "PoolKey"]
 
-PoolKey: TypeAlias = tuple[BackendId, bytes]
+PoolKey: TypeAlias = tuple[Hashable, bytes]
 """A backend, and the first bytes that were sent to it on the connection."""
 
 SLACK: Final = 16

@@ -21,13 +21,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from lbproto.config import Config, Listen
 from lbproto.machine.effects import (
     Access,
     AccessRecord,
     Adopt,
+    Await,
+    Cancel,
     Close,
     Connect,
     Effect,
@@ -57,7 +60,9 @@ from lbproto.machine.events import (
     WriteUnblocked,
 )
 from lbproto.machine.values import ConnId
+from lbproto.phases.http import ProxyHttp
 from lbproto.proxy.gateway import Gateway
+from lbproto.testing.awaited import Awaited
 from lbproto.testing.fixed_env import FixedEnv
 
 __all__ = ["Endpoint", "FixedEnv", "Sim", "SimBackend"]
@@ -177,11 +182,19 @@ class SimBackend:
 class Sim:
     """A gateway, virtual connections and a virtual clock."""
 
-    def __init__(self, config: Config, *, slack: int = 0, seed: int = 1) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        slack: int = 0,
+        seed: int = 1,
+        applications: Mapping[str, ProxyHttp[Any]] | None = None,
+    ) -> None:
         self.now = 0.0
+        self._awaited = Awaited()
         self.slack = slack
         """Reads that slip through after reading was turned off."""
-        self.gateway = Gateway(config, FixedEnv(seed))
+        self.gateway = Gateway(config, FixedEnv(seed), applications)
         self.log: list[tuple[float, Effect]] = []
         """Every effect, and when."""
         self.access: list[AccessRecord] = []
@@ -243,7 +256,8 @@ class Sim:
     @property
     def deadline(self) -> float:
         """The earliest deadline of all machines."""
-        return min(machine.deadline for machine in self.machines)
+        machines = min(machine.deadline for machine in self.machines)
+        return min(machines, self._awaited.deadline)
 
     def advance(self, seconds: float) -> None:
         """Let time pass, stopping at every deadline on the way."""
@@ -271,7 +285,9 @@ class Sim:
             return
         self._running = True
         try:
-            while self._queue or self._poll():
+            while self._queue or self._settle() or self._poll():
+                if not self._queue:
+                    continue
                 conn, event = self._queue.popleft()
                 owner = self._owners.get(conn)
                 if owner is not None:
@@ -280,6 +296,14 @@ class Sim:
                         self._forget(conn)
         finally:
             self._running = False
+
+    def _settle(self) -> bool:
+        """Let one coroutine that is done answer."""
+        found = self._awaited.ripe(self.now)
+        if found is not None:
+            machine, settled = found
+            self._perform(machine, machine.handle(settled, self.now))
+        return found is not None
 
     def _poll(self) -> bool:
         """Take one thing that is on its way from a peer and may be read."""
@@ -307,6 +331,10 @@ class Sim:
                     self.access.append(record)
                 case Log():
                     pass
+                case Await():
+                    self._awaited.begin(machine, effect, self.now)
+                case Cancel(_, ticket):
+                    self._awaited.cancel(machine, ticket)
                 case Connect(conn, target, preface):
                     self._connect(machine, conn, str(target))
                     self.ends[conn].preface = preface

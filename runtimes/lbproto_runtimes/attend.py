@@ -26,6 +26,7 @@ from lbproto.machine.events import (
     Drain,
     Wake,
 )
+from lbproto_runtimes.awaiting import refuse
 from lbproto_runtimes.dial import connect_error, describe
 from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.perform import Driver
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from lbproto.machine.effects import StartTls, Target
+    from lbproto.machine.effects import Await, StartTls, Target
     from lbproto.machine.env import Machine
     from lbproto.machine.values import ConnId
     from lbproto_runtimes.contexts import Contexts
@@ -252,6 +253,13 @@ class Attendant:
     def arm(self, owner: Driver, at: float) -> None:
         """Tick at a time; replaces what was armed."""
         self._armed_at = at
+
+    def await_result(self, effect: Await, owner: Driver) -> None:
+        """Say that there is no loop to await anything on."""
+        refuse(effect, owner)
+
+    def cancel(self, ticket: int, owner: Driver) -> None:
+        """Cancel nothing: nothing is awaited."""
 
     def crashed(self, owner: Driver, error: Exception) -> None:
         """A machine raised: log it, and reset its connections and no others."""

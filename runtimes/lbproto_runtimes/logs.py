@@ -153,6 +153,10 @@ def _bytes(value: object) -> bytes:
             return value
         case bool():
             return b"true" if value else b"false"
+        case BaseException():
+            return "".join(traceback.format_exception(value)).encode(
+                "utf-8", "surrogatepass"
+            )
         case float():
             return f"{value:.6f}".rstrip("0").rstrip(".").encode("ascii")
         case _:

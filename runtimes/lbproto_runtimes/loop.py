@@ -19,7 +19,7 @@ import asyncio
 import math
 import select
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.errors import LbError
 from lbproto.machine.events import (
@@ -31,6 +31,7 @@ from lbproto.machine.events import (
 )
 from lbproto_runtimes.accept import Acceptors
 from lbproto_runtimes.alarms import Alarms
+from lbproto_runtimes.awaiting import Awaiting
 from lbproto_runtimes.channel import reset_at_close
 from lbproto_runtimes.contexts import Contexts
 from lbproto_runtimes.dial import connect_error, connected_socket, describe
@@ -42,7 +43,7 @@ from lbproto_runtimes.perform import Driver
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from lbproto.machine.effects import StartTls, Target
+    from lbproto.machine.effects import Await, StartTls, Target
     from lbproto.machine.events import PeerInfo
     from lbproto.machine.values import ConnId
     from lbproto.proxy.gateway import Gateway
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
     from lbproto_runtimes.logs import Logs
 
 __all__ = ["Server"]
+
+
+LAST_WORDS: Final = 5.0
+"""Seconds in which applications may end what they do after the last response."""
 
 
 class Server:
@@ -74,6 +79,7 @@ class Server:
         self._finished = asyncio.Event()
         self._stopped = False
         self._poll = select.poll()
+        self._awaiting = Awaiting(self._loop)
         self._acceptors = Acceptors(gateway, listeners, self.accepted, logs, self)
 
     # -- life ----------------------------------------------------------------
@@ -111,6 +117,7 @@ class Server:
         await self._finished.wait()
         self._housekeeping.feed(Drain(0.0, 0.0))
         self._alarms.stop()
+        await self._awaiting.end(0.0 if self._stopped else LAST_WORDS)
         # Closed transports take one more turn of the loop to go away.
         await asyncio.sleep(0)
 
@@ -368,6 +375,14 @@ class Server:
     def arm(self, owner: Driver, at: float) -> None:
         """Call `owner.tick` at a time; replaces what was armed."""
         self._alarms.arm(owner, at)
+
+    def await_result(self, effect: Await, owner: Driver) -> None:
+        """Await what an application has returned."""
+        self._awaiting.begin(effect, owner)
+
+    def cancel(self, ticket: int, owner: Driver) -> None:
+        """Cancel what is awaited, if it still is."""
+        self._awaiting.cancel(ticket, owner)
 
     def crashed(self, owner: Driver, error: Exception) -> None:
         """A machine raised: log it, and reset its connections and no others."""

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Protocol, assert_never
 from lbproto.machine.effects import (
     Access,
     Adopt,
+    Await,
+    Cancel,
     Close,
     Connect,
     Effect,
@@ -91,6 +93,14 @@ class Wires(Protocol):
 
     def set_reading(self, conn: ConnId, on: bool) -> None:
         """Stop or resume reading."""
+        ...
+
+    def await_result(self, effect: Await, owner: Driver) -> None:
+        """Await something; feed `owner` with the answer, even at once."""
+        ...
+
+    def cancel(self, ticket: int, owner: Driver) -> None:
+        """Cancel what is awaited for an owner under a ticket, if it still is."""
         ...
 
     def arm(self, owner: Driver, at: float) -> None:
@@ -181,6 +191,12 @@ class Driver:
                 return
             case Log():
                 wires.logs.perform(effect)
+                return
+            case Await():
+                wires.await_result(effect, self)
+                return
+            case Cancel(_, ticket):
+                wires.cancel(ticket, self)
                 return
             case Connect(conn, target, preface):
                 wires.connect(conn, target, preface, self)

@@ -41,6 +41,7 @@ FOLDERS = [
     "selection",
     "health",
     "discovery",
+    "phases",
     "handover",
     "processes",
     "proxy",

@@ -1,0 +1,1 @@
+"""What an application that conducts its own exchanges writes, and what it is given."""
