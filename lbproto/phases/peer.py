@@ -78,13 +78,11 @@ class HttpPeer:
 
 
 def _target(address: PeerAddress) -> Target:
-    match address:
-        case Backend():
-            return address.target
-        case Target():
-            return address
-        case str():
-            return backend_target(address)
-        case (host, port):
-            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-            return backend_target(where)
+    if isinstance(address, Backend):
+        return address.target
+    if isinstance(address, Target):
+        return address
+    if isinstance(address, str):
+        return backend_target(address)
+    host, port = address
+    return backend_target(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")

@@ -36,7 +36,6 @@ from lbproto.proxy.stages import PASSING_ON
 from lbproto.selection.balancer import Outcome
 
 if TYPE_CHECKING:
-    from lbproto.machine.events import Settled
     from lbproto.proxy.attempt import Attempt
     from lbproto.proxy.exchange import Exchange
     from lbproto.proxy.recess import Recess
@@ -120,9 +119,7 @@ class Conduct:
 
     def fail(self, error: ProxyError, now: float) -> None:
         """The exchange cannot go on as it was meant to."""
-        if self._ended:
-            return
-        if self.session is None or self._failing:
+        if self._failing:
             self._give_up(error, now)
             return
         self._failing = True
@@ -130,10 +127,15 @@ class Conduct:
             error = self._last  # it tells more than that nobody else is there
         self._flows.replace(self._fail(error), now)
 
+    def replied(self, head: ResponseHead) -> None:
+        """A response of our own goes to the client."""
+        if self.session is not None:
+            self.session.response_written = ResponseHeader(head)
+
     def finish(self, code: ErrorCode | None, now: float) -> None:
         """The exchange is over."""
         session = self.session
-        if session is None or self._ended:
+        if session is None:
             return
         error = self._error
         if error is None and code is not None:
@@ -142,10 +144,6 @@ class Conduct:
         self._ended = True
         self._caller.detach()
         self._flows.replace(self._log(error), now)
-
-    def settled(self, event: Settled, now: float) -> None:
-        """What was awaited has returned, or raised."""
-        self._caller.settled(event, now)
 
     # -- the request ------------------------------------------------------------
 
@@ -373,7 +371,6 @@ class Conduct:
             raise PhaseError(phase, error) from error
         if not (session.keepalive and exchange.request_complete):
             exchange.client.codec.go_away()  # nobody reads what may come
-        session.response_written = ResponseHeader(head)
         exchange.reply(head, content, code, self._flows.now)
 
     def _count(self, session: Session) -> None:

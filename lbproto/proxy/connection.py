@@ -171,8 +171,8 @@ class ProxyConnection:
             case WriteBlocked(conn) | WriteUnblocked(conn) if conn == self.conn:
                 self._client_blocked(isinstance(event, WriteBlocked), now)
             case Settled():
-                if self.recess is not None:
-                    self.recess.settled(event, now)
+                assert self.recess is not None, "something was awaited"
+                self.recess.settled(event, now)
             case Secured(_, tls):
                 if self._entrance is not None and not self.closed:
                     self._entrance.secured(tls, now)

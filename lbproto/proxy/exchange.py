@@ -298,6 +298,8 @@ class Exchange:
         """Answer the client ourselves; `code` says why, if it is an error."""
         self.go(Step.BAD_HEAD if self.stage is Stage.IDLE else Step.GIVE_UP)
         self.tally.status = head.status
+        if self.conduct is not None:
+            self.conduct.replied(head)
         codec = self.client.codec
         if self.head is not None and self.head.method == b"HEAD":
             head, content = replace(head, body=NO_BODY), b""
