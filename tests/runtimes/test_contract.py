@@ -27,6 +27,7 @@ from lbproto.machine.events import (
     Event,
     Lost,
     Secured,
+    Settled,
     Wake,
     WriteBlocked,
 )
@@ -56,7 +57,7 @@ def test_a_runtime_keeps_the_contract(
 
 
 def test_each_clause_is_checked() -> None:
-    assert {check.clause for check in CHECKS} == set(CLAUSES) == set(range(1, 14))
+    assert {check.clause for check in CHECKS} == set(CLAUSES) == set(range(1, 15))
     assert len(BY_NAME) == len(CHECKS)
 
 
@@ -65,7 +66,7 @@ def test_the_clauses_are_those_of_the_documentation(page: str) -> None:
     text = (DOCS / page).read_text("utf-8")
     items = re.findall(r"^(\d+)\. (.+(?:\n {3,}.+)*)", text, re.MULTILINE)
     clauses = [(int(number), " ".join(words.split())) for number, words in items]
-    assert clauses[-13:] == list(CLAUSES.items())
+    assert clauses[-14:] == list(CLAUSES.items())
 
 
 def test_without_a_certificate_checks_of_tls_are_skipped() -> None:
@@ -210,6 +211,11 @@ def before(kind: type[Event], told: Callable[[Any], Event]) -> Bend:
             Broken(before(Data, lambda it: Eof(it.conn))),
             "data_is_never_empty_and_never_large",
             "Data came after Eof",
+        ),
+        (
+            Broken(twice(Settled)),
+            "what_is_awaited_is_settled_once",
+            "clause 14: ticket 7 was settled more than once",
         ),
         (Broken(aborting), "close_flushes", "clause 7"),
         (Broken(later=-0.005), "wake_is_not_early_and_not_always_late", "early"),

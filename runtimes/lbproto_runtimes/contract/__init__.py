@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Final
 
 from lbproto_runtimes.contract import (
+    clauses_awaiting,
     clauses_backends,
     clauses_feeding,
     clauses_moving,
@@ -39,6 +40,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *clauses_writing.CHECKS,
     *clauses_backends.CHECKS,
     *clauses_moving.CHECKS,
+    *clauses_awaiting.CHECKS,
     *clauses_tls.CHECKS,
     *clauses_tls_backends.CHECKS,
 )

@@ -44,6 +44,9 @@ CLAUSES: Final[Mapping[int, str]] = MappingProxyType(
         13: "From any thread a server can be told to hold listeners, to give idle"
         " clients up and to take others; it does, answers once, and touches nobody"
         " else.",
+        14: "Each `Await` is answered with one `Settled`, unless it was cancelled;"
+        " meanwhile everything goes on. A runtime that cannot await says so in the"
+        " answer.",
     }
 )
 """The contract of a runtime with its machines."""

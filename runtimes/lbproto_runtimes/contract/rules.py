@@ -25,6 +25,7 @@ from lbproto.machine.events import (
     Event,
     Lost,
     Secured,
+    Settled,
     WriteBlocked,
     WriteUnblocked,
 )
@@ -60,6 +61,9 @@ def _of_connection(life: list[Event | Effect]) -> Iterator[str]:
     yield from _endings(life)
     yield from _answers(life)
     yield from _writability(life)
+    tickets = [one.ticket for one in life if isinstance(one, Settled)]
+    for ticket in sorted({one for one in tickets if tickets.count(one) > 1}):
+        yield f"clause 14: ticket {ticket} was settled more than once"
     for one in life:
         if not isinstance(one, Data):
             continue
