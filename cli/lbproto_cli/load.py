@@ -244,6 +244,7 @@ def _config(file: schema.File, folder: str) -> Config:
         graceful_shutdown_timeout_seconds=file.graceful_shutdown_timeout_seconds,
         upstream_keepalive_pool_size=file.upstream_keepalive_pool_size,
         max_retries=file.max_retries,
+        buffer_budget=file.buffer_budget,
     )
 
 

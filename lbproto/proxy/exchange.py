@@ -44,6 +44,7 @@ from lbproto.proxy.directions import direct
 from lbproto.proxy.replies import error_reply, options_reply
 from lbproto.proxy.stages import Stage, Step, advance
 from lbproto.proxy.tunnel import Tunnel
+from lbproto.proxy.upload import UploadClock
 from lbproto.rewriting.outgoing import (
     answers_itself,
     has_underscore,
@@ -59,6 +60,9 @@ if TYPE_CHECKING:
     from lbproto.proxy.site import Site
 
 __all__ = ["Exchange"]
+
+IDLE_CLOCK: Final = UploadClock()
+"""Of requests without content that is waited for; it never runs."""
 
 LEVELS: Final = {
     Blame.CLIENT: Level.INFO,
@@ -82,6 +86,7 @@ class Exchange:
         "tally",
         "timers",
         "tunnel",
+        "upload",
     )
 
     def __init__(self, stream: int, client: ProxyConnection, now: float) -> None:
@@ -99,6 +104,8 @@ class Exchange:
         self.answer = Answer(self)
         """The way back."""
         self.tunnel: Tunnel | None = None
+        self.upload = IDLE_CLOCK
+        """Its own once we wait for content."""
 
     # -- what the client connection and the delivery ask ---------------------
 
@@ -216,6 +223,9 @@ class Exchange:
             self.fail(ErrorCode.SYNTAX, "underscore in a field name", now)
         elif loops(head, service.via):
             self.fail(ErrorCode.LOOP, "our own pseudonym in Via", now)
+        elif self.stream == 1 and self.site.stock.scarce:
+            detail = "too many bytes wait for other connections"
+            self.fail(ErrorCode.OVERLOADED, detail, now)
         elif answers_itself(head):
             self.reply(options_reply(self.stream, self.date(now)), b"", None, now)
         else:
@@ -239,11 +249,15 @@ class Exchange:
             return
         if self.head is None or self.stage in (Stage.TUNNEL, Stage.DONE):
             return
+        clock = self.upload
+        if clock is IDLE_CLOCK:
+            clock = self.upload = UploadClock()
         if self.awaits_continue or not self.delivery.wants_more:
             self.timers.clear(Timer.REQUEST_BODY)
+            clock.rest(now)
         else:
-            patience = self.service.timeouts.request_body
-            self.timers.set(Timer.REQUEST_BODY, now + patience)
+            until = clock.wait(self.service, self.delivery.held.received, now)
+            self.timers.set(Timer.REQUEST_BODY, until)
 
     # -- deadlines -----------------------------------------------------------
 

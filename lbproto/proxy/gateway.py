@@ -13,6 +13,7 @@ from lbproto.machine.values import ConnId
 from lbproto.proxy.connection import ProxyConnection
 from lbproto.proxy.destination import Destination
 from lbproto.proxy.site import Site
+from lbproto.proxy.stock import Stock
 from lbproto.selection.balancer import Balancer
 from lbproto.selection.housekeeping import Housekeeping
 
@@ -32,9 +33,10 @@ class Gateway:
             name: Destination(upstream, env)
             for name, upstream in config.upstreams.items()
         }
+        stock = Stock(config.buffer_budget, env.guard)
         self.sites = {
             service.name: Site(
-                service, self.balancer, destinations, env, config.max_retries
+                service, self.balancer, destinations, env, config.max_retries, stock
             )
             for service in config.services
         }

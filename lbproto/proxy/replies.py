@@ -8,6 +8,7 @@ reason in a form that a program can read. `Connection: close` is the codec's.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -56,6 +57,9 @@ REASONS: Final = {
 }
 """RFC 9110 15; a status that is not here goes without."""
 
+ITEM_TOKEN: Final = re.compile(rb"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*+")
+"""RFC 8941 3.3.4: not every token of RFC 9110 is one here."""
+
 ALLOW: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 RETRY_AFTER: Final = b"1"
 NO_CONTENT: Final = (204, 304)
@@ -79,6 +83,8 @@ def error_reply(
         fields.append((b"Retry-After", RETRY_AFTER))
     if service.proxy_status and verdict.proxy_error:
         name = service.via or b"lb"
+        if ITEM_TOKEN.fullmatch(name) is None:
+            name = b'"%b"' % name  # a token has nothing that a string escapes
         error = verdict.proxy_error.encode("ascii")
         fields.append((b"Proxy-Status", name + b"; error=" + error))
     return _response(verdict.status, fields, stream, len(content)), content

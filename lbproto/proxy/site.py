@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from lbproto.config import Service
@@ -9,6 +10,7 @@ from lbproto.framing.codec import ClientCodec, CodecLimits, ServerCodec
 from lbproto.framing.codecs import Framing
 from lbproto.machine.env import Env
 from lbproto.proxy.destination import Destination
+from lbproto.proxy.stock import Stock
 from lbproto.routing.table import RouteTable
 from lbproto.selection.balancer import Balancer
 
@@ -22,10 +24,13 @@ class Site:
         "_framing",
         "balancer",
         "connections",
+        "crowd",
         "destinations",
         "env",
+        "last_stream",
         "max_retries",
         "service",
+        "stock",
         "table",
     )
 
@@ -36,6 +41,7 @@ class Site:
         destinations: Mapping[str, Destination],
         env: Env,
         max_retries: int,
+        stock: Stock,
     ) -> None:
         limits = service.limits
         self.service = service
@@ -43,7 +49,13 @@ class Site:
         self.destinations = destinations
         self.env = env
         self.max_retries = max_retries
+        self.stock = stock
         self.connections = 0
+        self.crowd: dict[str, int] = {}
+        """How many connections an address has, if that is limited."""
+        most = limits.requests_per_connection
+        self.last_stream = math.inf if most is None else 2 * most - 1
+        """Of a client connection; HTTP/1 counts 1, 3, 5 ..."""
         self.table = RouteTable(service) if service.routes else None
         """Who takes a request; None: the service's upstream takes all."""
         codec_limits = CodecLimits(
