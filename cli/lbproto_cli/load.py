@@ -58,6 +58,7 @@ _EXPECTED: Final = {
 
 _LISTED: Final = TypeAdapter(schema.BackendList)
 
+Trailers: TypeAlias = Literal["drop", "pass"]
 Framing: TypeAlias = Literal["native", "h11"]
 Underscores: TypeAlias = Literal["drop", "reject", "pass"]
 HeaderVersion: TypeAlias = Literal["v1", "v2"]
@@ -345,6 +346,8 @@ def _service(
         underscores=cast("Underscores", entry.underscores),
         upgrades=tuple(entry.upgrades),
         proxy_status=entry.proxy_status,
+        forwarded=entry.forwarded,
+        trailers=cast("Trailers", entry.trailers),
         limits=Limits(**entry.limits.model_dump()),
         timeouts=Timeouts(**entry.timeouts.model_dump()),
         request_headers=header_rules(entry.request_headers),

@@ -254,6 +254,10 @@ class ServiceEntry(BaseModel):
         _SERVICE.upgrades
     )
     proxy_status: Flag = _SERVICE.proxy_status
+    forwarded: Flag = _SERVICE.forwarded
+    trailers: Annotated[str, PlainValidator(words.choice("drop", "pass"))] = (
+        _SERVICE.trailers
+    )
     limits: Annotated[LimitsEntry, NULL_IS_EMPTY] = LimitsEntry()
     timeouts: Annotated[TimeoutsEntry, NULL_IS_EMPTY] = TimeoutsEntry()
     request_headers: Annotated[RequestRules, NULL_IS_EMPTY] = RequestRules()

@@ -140,6 +140,10 @@ class Service:
     upgrades: tuple[bytes, ...] = (b"websocket",)
     """Lower-case protocols that may be tunnelled; `*` is any but h2c."""
     proxy_status: bool = True
+    forwarded: bool = False
+    """Say who the client is in `Forwarded` (RFC 7239) too."""
+    trailers: Literal["drop", "pass"] = "drop"
+    """What becomes of fields behind chunked content."""
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     request_headers: HeaderRules = field(default_factory=HeaderRules)

@@ -141,7 +141,7 @@ SMALL_SIZES: Final = bytes(
 
 
 class ChunkedDecoder:
-    """Content in chunks (RFC 9112 7.1); extensions and trailers are dropped."""
+    """Content in chunks (RFC 9112 7.1); extensions are dropped."""
 
     __slots__ = (
         "_expects",
@@ -154,6 +154,7 @@ class ChunkedDecoder:
         "_total",
         "_trailer_fields",
         "_trailer_size",
+        "trailers",
     )
 
     def __init__(self, limits: CodecLimits) -> None:
@@ -166,6 +167,8 @@ class ChunkedDecoder:
         self._extensions = 0
         self._trailer_size = 0
         self._trailer_fields = 0
+        self.trailers = b""
+        """The field lines of the trailer section, if they are kept."""
         self._line = bytearray()  # the beginning of an incomplete line
 
     @property
@@ -352,6 +355,8 @@ class ChunkedDecoder:
             raise RemoteProtocolError(ErrorCode.FIELDS_TOO_LARGE, detail)
         if line[-2:] != b"\r\n" or FIELD_LINE.fullmatch(line, 0, len(line) - 2) is None:
             raise _syntax("not a trailer field ended by CRLF", line)
+        if self._limits.keep_trailers:
+            self.trailers += line
         return at
 
 

@@ -38,6 +38,8 @@ class CodecLimits:
     odd_chunks: int = 1000
     """How many may have extensions or leading zeros, in requests and responses."""
     trailer_size: int = 8 * 1024
+    keep_trailers: bool = False
+    """They are part of `End`; else they are checked and dropped."""
     response_header_size: int = 64 * 1024
 
 

@@ -25,6 +25,7 @@ from lbproto.machine.timers import Timer
 from lbproto.proxy.stages import Stage, Step
 from lbproto.proxy.tunnel import Tunnel, may_switch
 from lbproto.rewriting.outgoing import downstream_response
+from lbproto.rewriting.trailers import passed_on
 
 if TYPE_CHECKING:
     from lbproto.proxy.attempt import Attempt
@@ -38,11 +39,12 @@ PASSING_ON: Final = (Stage.AWAITING, Stage.STREAMING)
 class Answer:
     """One response on its way back."""
 
-    __slots__ = ("_exchange", "_interims", "continued", "unframed")
+    __slots__ = ("_exchange", "_interims", "_nominated", "continued", "unframed")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._interims = 0
+        self._nominated: frozenset[bytes] = frozenset()
         self.continued = False
         """A 100 (Continue) went to the client."""
         self.unframed = False
@@ -94,7 +96,7 @@ class Answer:
                 exchange.tally.sent += len(event.data)
                 codec.send(event)  # it bears the stream of the request
             elif isinstance(event, End):
-                codec.send(event)
+                codec.send(self._ending(event) if event.trailers else event)
                 exchange.over(Step.ENDED, None, now)
             elif isinstance(event, ResponseHead):
                 self._head(event, attempt, now)
@@ -106,6 +108,10 @@ class Answer:
             if exchange.delivery.attempt is not attempt:
                 return  # another backend is asked; what this one says is void
         exchange.client.flush()
+
+    def _ending(self, end: End) -> End:
+        service = self._exchange.service
+        return passed_on(end, self._nominated, service, service.response_headers)
 
     def _reset(self, event: Reset, attempt: Attempt, now: float) -> None:
         if attempt.answered:
@@ -145,6 +151,7 @@ class Answer:
         exchange.go(Step.FINAL_HEAD)
         exchange.tally.status = head.status
         exchange.delivery.held.forget_sent()
+        self._nominated = head.nominated
         if not exchange.request_complete:
             # Whether the rest of the request will be read is open, so this
             # connection cannot carry another one (RFC 9112 9.3).

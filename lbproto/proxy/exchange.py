@@ -51,6 +51,7 @@ from lbproto.rewriting.outgoing import (
     loops,
     upstream_request,
 )
+from lbproto.rewriting.trailers import passed_on
 from lbproto.selection.balancer import Outcome
 from lbproto.selection.keys import request_key
 
@@ -182,6 +183,9 @@ class Exchange:
                 detail = "the content is over the limit of its route"
                 self.fail(ErrorCode.CONTENT_TOO_LARGE, detail, now)
                 return
+            if isinstance(event, End) and event.trailers and self.head is not None:
+                nominated, rules = self.head.nominated, self.service.request_headers
+                event = passed_on(event, nominated, self.service, rules)
             self.delivery.content(event, now)
             self.answer.expect_more(now)
             self.pace(now)

@@ -65,6 +65,7 @@ class Site:
             body_size=self._largest_body(),
             chunk_extensions=limits.chunk_extensions,
             trailer_size=limits.trailer_size,
+            keep_trailers=service.trailers == "pass",
             response_header_size=limits.response_header_size,
         )
         self._framing = Framing(service.framing, codec_limits)

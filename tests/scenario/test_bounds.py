@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from lbproto.config import Listen
+from lbproto.config import HeaderRules, Listen
 from lbproto.machine.effects import Log, SetReading, Target
 from lbproto.machine.errors import VERDICTS, ErrorCode
 from lbproto.machine.events import Opened, PeerInfo
@@ -72,6 +72,22 @@ def test_errors_on_the_wire(request_bytes: bytes, status: int, on: bool) -> None
     client.send(request_bytes)
     assert client.received.startswith(b"HTTP/1.1 %d " % status)
     assert (b"\r\nProxy-Status: lb; error=" in client.received) is on
+
+
+@pytest.mark.parametrize("more", [b"", b"Forwarded: for=6.6.6.6\r\n"])
+@pytest.mark.parametrize("removed", [(), (b"forwarded",)])
+@pytest.mark.parametrize("via", [None, b"lb"])
+def test_backends_are_told_of_clients_in_the_standard_field(
+    more: bytes, removed: tuple[bytes, ...], via: bytes | None
+) -> None:
+    rules = HeaderRules(remove=removed)
+    service = replace(bare().services[0], forwarded=True, request_headers=rules)
+    sim = Sim(replace(bare(), services=(replace(service, via=via),)))
+    backend = sim.backend("10.0.0.1:80")
+    sim.client().send(GET.replace(b"\r\n\r\n", b"\r\n" + more + b"\r\n"))
+    line = b"Forwarded: for=127.0.0.1;host=a.example;proto=http\r\n"
+    assert (line in backend.received) is (not removed)
+    assert backend.received.count(b"\r\nForwarded:") == (not removed)
 
 
 # -- clients that were answered early ----------------------------------------
@@ -368,6 +384,26 @@ def test_at_the_end_of_the_budget_no_content_is_read() -> None:
     assert waiting.listened
     assert len(waiting_connection.received) == before + 1000
     assert b"408" not in waiting.received
+
+
+def test_a_request_may_end_with_a_read_that_slipped_through() -> None:
+    sim = Sim(replace(bare(), buffer_budget=60 * KIB), slack=1)
+    backend = sim.backend("10.0.0.1:80")
+    hog = sim.client()
+    hog.send(BIG + b"x" * (61 * KIB))
+    client = sim.client()
+    sim.gateway.sites["web"].stock.move(-60 * KIB)  # or it would not be served
+    client.send(POST[:-5])
+    sim.gateway.sites["web"].stock.move(60 * KIB)
+    client.send(POST[-5:-2])
+    assert not client.listened
+    client.send(POST[-2:])
+    backend.connections[1].send(OK)
+    assert client.received.startswith(b"HTTP/1.1 200")
+    sim.advance(1.0)
+    client.send(GET)
+    backend.connections[1].send(OK)
+    assert client.received.count(b"HTTP/1.1 200") == 2
 
 
 def test_who_needs_no_content_is_served_at_the_end_of_the_budget() -> None:

@@ -117,6 +117,8 @@ services:
     underscores: pass
     upgrades: [WebSocket, "*"]
     proxy_status: false
+    trailers: pass
+    forwarded: true
     limits: {header_size: 1MiB, body_size: 10KB, interim_responses: 0,
       connections_per_address: 5, requests_per_connection: null,
       request_body_rate: 0, lingering: 1MiB}
@@ -152,6 +154,7 @@ upstreams:
     assert web.trust_unix is True
     assert (web.framing, web.via, web.underscores) == ("h11", None, "pass")
     assert (web.upgrades, web.proxy_status) == ((b"websocket", b"*"), False)
+    assert (web.trailers, web.forwarded) == ("pass", True)
     assert web.limits == Limits(
         header_size=1024**2,
         body_size=10_000,
