@@ -50,7 +50,7 @@ WHEN = {
     ErrorCode.RESPONSE_INCOMPLETE: "the response of the backend ends too early",
     ErrorCode.RESPONSE_INVALID: "the response of the backend breaks the grammar, or its"
     " framing is in doubt",
-    ErrorCode.RESPONSE_TOO_LARGE: "the response's head is over `limits.response_header_size`",
+    ErrorCode.RESPONSE_TOO_LARGE: "its head is over `limits.response_header_size`",
     ErrorCode.RESPONSE_TIMEOUT: "the response does not come in time",
     ErrorCode.UPGRADE_FAILED: "the backend switches to a protocol that was not offered",
     ErrorCode.LOOP: "our own pseudonym stands in `Via`",
@@ -125,9 +125,9 @@ what may follow what in an exchange in [states.md](states.md).
 ERRORS = """\
 Our own responses are short and plain, hold nothing of the request, and have `Date`,
 `Content-Length` and, with `proxy_status`, `Proxy-Status` (RFC 9209). A 405 has `Allow`,
-a 503 `Retry-After`. Where the status is missing, or a response has begun, the connection
-is cut, so that what is short never looks complete. A connection that is kept is kept
-only if the request has come whole.
+a 503 `Retry-After`. Where the status is missing, or a response has begun, the
+connection is cut, so that what is short never looks complete. A connection that is kept
+is kept only if the request has come whole.
 """
 
 
