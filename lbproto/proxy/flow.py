@@ -49,6 +49,7 @@ class Flow:
                 if wanted and client.site.stock.full and self._is_content(exchange):
                     wanted = False
                     self._wait_for_room(exchange, now)
+                    kept = self._kept(exchange, attempt)
             attempt.set_reading(not client.blocked, client.out)
         else:
             kept = codec.buffered + HIGH_WATER if client.blocked else codec.buffered
@@ -70,6 +71,9 @@ class Flow:
         return not (exchange.tunnelling or exchange.request_complete)
 
     def _wait_for_room(self, exchange: Exchange, now: float) -> None:
+        # What is kept only for another try is the first to go, or those who wait could
+        # wait for each other.
+        exchange.delivery.held.forget_sent()
         exchange.timers.clear(Timer.REQUEST_BODY)  # it is not the client's turn
         exchange.upload.rest(now)
         self._client.timers.set(Timer.SHORTAGE, now + LOOK_AGAIN)

@@ -3,7 +3,8 @@
 Content arrives before there is a connection to send it on, and a connection that
 dies before it answered may be replaced. So what has come is held, up to a limit:
 what is unsent must be kept (and the client is paused once that reaches the
-limit), what was sent is kept only as long as the whole fits.
+limit), what was sent is kept only as long as the whole fits. A piece costs more than
+its bytes, and a client may send one byte at a time, so pieces are few.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from typing import Final
 
 from lbproto.framing.messages import Body, End
 
-__all__ = ["HELD_LIMIT", "HeldContent"]
+__all__ = ["HELD_LIMIT", "MOST_PIECES", "HeldContent"]
 
 HELD_LIMIT: Final = 64 * 1024
 """Bytes of one request's content that are kept for another attempt."""
+
+
+MOST_PIECES: Final = 128
+"""Past these they are joined."""
 
 
 class HeldContent:
@@ -41,6 +46,8 @@ class HeldContent:
         if isinstance(piece, Body):
             self._size += len(piece.data)
             self.received += len(piece.data)
+            if len(self._pieces) > MOST_PIECES:
+                self._join()
         else:
             self.complete = True
 
@@ -57,6 +64,11 @@ class HeldContent:
         if self._size > HELD_LIMIT or not self.intact:
             self.forget_sent()
         return unsent
+
+    def _join(self) -> None:
+        sent = _joined(self._pieces[: self._unsent])
+        self._pieces = sent + _joined(self._pieces[self._unsent :])
+        self._unsent = len(sent)
 
     def rewind(self) -> None:
         """Count every held piece as unsent: another connection gets them."""
