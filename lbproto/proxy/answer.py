@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer"]
 
+NOTHING: Final[frozenset[bytes]] = frozenset()
 PASSING_ON: Final = (Stage.AWAITING, Stage.STREAMING)
 
 
@@ -44,7 +45,7 @@ class Answer:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._interims = 0
-        self._nominated: frozenset[bytes] = frozenset()
+        self._nominated = NOTHING
         self.continued = False
         """A 100 (Continue) went to the client."""
         self.unframed = False

@@ -225,7 +225,7 @@ class ProxyConnection:
     def _new_exchange(self, stream: int, now: float) -> Exchange:
         self.timers.clear(Timer.HEAD, Timer.KEEPALIVE)
         self._stream = stream
-        if stream >= self.site.last_stream or now >= self._retires:
+        if now >= self._retires or stream >= self.site.last_stream:
             self.codec.go_away()
         return Exchange(stream, self, now)
 

@@ -25,10 +25,11 @@ __all__ = ["Flow"]
 class Flow:
     """Whether one client is read, and its backend."""
 
-    __slots__ = ("_client", "_reading")
+    __slots__ = ("_client", "_presence", "_reading")
 
     def __init__(self, client: ProxyConnection) -> None:
         self._client = client
+        self._presence = client.presence
         self._reading = True
 
     def settle(
@@ -54,7 +55,7 @@ class Flow:
         else:
             kept = codec.buffered + HIGH_WATER if client.blocked else codec.buffered
             wanted = codec.want_read() if lingering is None else lingering.wants_more
-        presence = client.presence
+        presence = self._presence
         if kept != presence.kept:
             presence.keep(kept)
         if wanted != self._reading:

@@ -27,12 +27,13 @@ MOST_PIECES: Final = 128
 class HeldContent:
     """Pieces of one request's content, sent and unsent."""
 
-    __slots__ = ("_pieces", "_size", "_unsent", "complete", "intact", "received")
+    __slots__ = ("_pieces", "_unsent", "complete", "intact", "received", "size")
 
     def __init__(self) -> None:
         self._pieces: list[Body | End] = []
         self._unsent = 0  # index of the first piece that was not sent
-        self._size = 0
+        self.size = 0
+        """How many bytes are held."""
         self.received = 0
         """Bytes of content so far."""
         self.complete = False
@@ -44,7 +45,7 @@ class HeldContent:
         """Take the next piece from the client."""
         self._pieces.append(piece)
         if isinstance(piece, Body):
-            self._size += len(piece.data)
+            self.size += len(piece.data)
             self.received += len(piece.data)
             if len(self._pieces) > MOST_PIECES:
                 self._join()
@@ -61,7 +62,7 @@ class HeldContent:
         if len(unsent) > 1:
             unsent = _joined(unsent)
         self._unsent = len(pieces)
-        if self._size > HELD_LIMIT or not self.intact:
+        if self.size > HELD_LIMIT or not self.intact:
             self.forget_sent()
         return unsent
 
@@ -77,21 +78,16 @@ class HeldContent:
     def forget_sent(self) -> None:
         """Drop what was sent; the request cannot be repeated any more."""
         self.intact = False
-        if self._size:
+        if self.size:
             left = self._pieces[self._unsent :]
-            self._size = sum(len(it.data) for it in left if isinstance(it, Body))
+            self.size = sum(len(it.data) for it in left if isinstance(it, Body))
         del self._pieces[: self._unsent]
         self._unsent = 0
 
     @property
-    def size(self) -> int:
-        """How many bytes are held."""
-        return self._size
-
-    @property
     def overfull(self) -> bool:
         """What waits to be sent has reached the limit."""
-        return self._unsent < len(self._pieces) and self._size >= HELD_LIMIT
+        return self._unsent < len(self._pieces) and self.size >= HELD_LIMIT
 
 
 def _joined(pieces: list[Body | End]) -> list[Body | End]:
