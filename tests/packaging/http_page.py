@@ -67,7 +67,7 @@ LIMITS: dict[str, tuple[str, ErrorCode | str]] = {
     "header_count": ("fields of a head or a trailer", ErrorCode.FIELDS_TOO_LARGE),
     "body_size": ("bytes of a request's content", ErrorCode.CONTENT_TOO_LARGE),
     "chunk_extensions": ("bytes, of one message", ErrorCode.SYNTAX),
-    "trailer_size": ("bytes", ErrorCode.FIELDS_TOO_LARGE),
+    "trailer_size": ("bytes of trailers", ErrorCode.FIELDS_TOO_LARGE),
     "response_header_size": (
         "bytes of a response's head",
         ErrorCode.RESPONSE_TOO_LARGE,
