@@ -31,6 +31,7 @@ from lbproto import (
     Data,
     Effect,
     Gateway,
+    Limits,
     Opened,
     PeerInfo,
     Send,
@@ -146,7 +147,8 @@ def core_alone(setting: Setting, exchanges: int) -> float:
     """Relay through a `Gateway`; return µs per exchange."""
     request, response = setting.request_bytes, setting.response_bytes
     upstream = Upstream(name="web", backends=(Backend(target=Target("10.0.0.1", 80)),))
-    services = (Service(name="web", upstream="web"),)
+    limits = Limits(requests_per_connection=None)
+    services = (Service(name="web", upstream="web", limits=limits),)
     gateway = Gateway(
         Config(services=services, upstreams={"web": upstream}), FixedEnv()
     )

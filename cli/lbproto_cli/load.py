@@ -59,6 +59,7 @@ _EXPECTED: Final = {
 
 _LISTED: Final = TypeAdapter(schema.BackendList)
 
+Trailers: TypeAlias = Literal["drop", "pass"]
 Framing: TypeAlias = Literal["native", "h11"]
 Underscores: TypeAlias = Literal["drop", "reject", "pass"]
 HeaderVersion: TypeAlias = Literal["v1", "v2"]
@@ -245,6 +246,7 @@ def _config(file: schema.File, folder: str) -> Config:
         graceful_shutdown_timeout_seconds=file.graceful_shutdown_timeout_seconds,
         upstream_keepalive_pool_size=file.upstream_keepalive_pool_size,
         max_retries=file.max_retries,
+        buffer_budget=file.buffer_budget,
     )
 
 
@@ -345,6 +347,8 @@ def _service(
         underscores=cast("Underscores", entry.underscores),
         upgrades=tuple(entry.upgrades),
         proxy_status=entry.proxy_status,
+        forwarded=entry.forwarded,
+        trailers=cast("Trailers", entry.trailers),
         limits=Limits(**entry.limits.model_dump()),
         timeouts=Timeouts(**entry.timeouts.model_dump()),
         request_headers=header_rules(entry.request_headers),

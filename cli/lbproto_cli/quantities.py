@@ -78,6 +78,18 @@ def whole(lowest: int, highest: int) -> Callable[[object], int]:
     return read
 
 
+def whole_or_null(lowest: int, highest: int) -> Callable[[object], int | None]:
+    """Make a reader of whole numbers as `whole` does, and of null."""
+
+    def read(value: object) -> int | None:
+        if value is None or (type(value) is int and lowest <= value <= highest):
+            return value
+        expected = f"expected a whole number of {lowest}-{highest}, or null"
+        raise ValueError(f"got {shown(value)}, {expected}")
+
+    return read
+
+
 def duration(*, zero: bool) -> Callable[[object], float]:
     """Make a reader of durations; `zero` says whether none is one."""
     bound = "of 0 or more" if zero else "above 0"

@@ -114,6 +114,9 @@ FilePath: TypeAlias = Annotated[str | None, PlainValidator(words.path)]
 Flag: TypeAlias = Annotated[bool, PlainValidator(quantities.flag)]
 Count: TypeAlias = Annotated[int, PlainValidator(quantities.whole(0, _MANY))]
 Positive: TypeAlias = Annotated[int, PlainValidator(quantities.whole(1, _MANY))]
+PositiveOrNull: TypeAlias = Annotated[
+    int | None, PlainValidator(quantities.whole_or_null(1, _MANY))
+]
 Size: TypeAlias = Annotated[int, PlainValidator(quantities.size(zero=True))]
 PositiveSize: TypeAlias = Annotated[int, PlainValidator(quantities.size(zero=False))]
 Duration: TypeAlias = Annotated[float, PlainValidator(quantities.duration(zero=False))]
@@ -151,6 +154,10 @@ class LimitsEntry(BaseModel):
     response_header_size: PositiveSize = _LIMITS.response_header_size
     interim_responses: Count = _LIMITS.interim_responses
     connections: Positive = _LIMITS.connections
+    connections_per_address: PositiveOrNull = _LIMITS.connections_per_address
+    requests_per_connection: PositiveOrNull = _LIMITS.requests_per_connection
+    request_body_rate: Size = _LIMITS.request_body_rate
+    lingering: Size = _LIMITS.lingering
 
 
 class TimeoutsEntry(BaseModel):
@@ -160,7 +167,9 @@ class TimeoutsEntry(BaseModel):
 
     request_header: Duration = _TIMEOUTS.request_header
     request_body: Duration = _TIMEOUTS.request_body
+    request_body_grace: Grace = _TIMEOUTS.request_body_grace
     keepalive: Duration = _TIMEOUTS.keepalive
+    connection_age: Duration = _TIMEOUTS.connection_age
     send: Duration = _TIMEOUTS.send
     connect: Duration = _TIMEOUTS.connect
     response_header: Duration = _TIMEOUTS.response_header
@@ -246,6 +255,10 @@ class ServiceEntry(BaseModel):
         _SERVICE.upgrades
     )
     proxy_status: Flag = _SERVICE.proxy_status
+    forwarded: Flag = _SERVICE.forwarded
+    trailers: Annotated[str, PlainValidator(words.choice("drop", "pass"))] = (
+        _SERVICE.trailers
+    )
     limits: Annotated[LimitsEntry, NULL_IS_EMPTY] = LimitsEntry()
     timeouts: Annotated[TimeoutsEntry, NULL_IS_EMPTY] = TimeoutsEntry()
     request_headers: Annotated[RequestRules, NULL_IS_EMPTY] = RequestRules()
@@ -292,6 +305,7 @@ class File(BaseModel):
     max_retries: Annotated[int, PlainValidator(quantities.whole(0, 1000))] = (
         _CONFIG.max_retries
     )
+    buffer_budget: PositiveSize = _CONFIG.buffer_budget
     access_log: Annotated[None, PlainValidator(_access_log)] = None
     metrics: LaterOrNull = None
     services: list[ServiceEntry] = []

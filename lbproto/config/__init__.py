@@ -86,6 +86,10 @@ class Limits:
     response_header_size: int = 64 * 1024  # 502
     interim_responses: int = 16  # 502
     connections: int = 10_000  # new ones wait in the kernel's queue
+    connections_per_address: int | None = None  # closed at once
+    requests_per_connection: int | None = 1000  # the last one is told to close
+    request_body_rate: int = 240  # bytes a second, else 408; 0: any
+    lingering: int = 64 * 1024  # of a client that was answered early; not read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,9 @@ class Timeouts:
 
     request_header: float = 10.0
     request_body: float = 60.0
+    request_body_grace: float = 60.0
     keepalive: float = 75.0
+    connection_age: float = 3600.0
     send: float = 60.0
     connect: float = 5.0
     response_header: float = 60.0
@@ -134,6 +140,10 @@ class Service:
     upgrades: tuple[bytes, ...] = (b"websocket",)
     """Lower-case protocols that may be tunnelled; `*` is any but h2c."""
     proxy_status: bool = True
+    forwarded: bool = False
+    """Say who the client is in `Forwarded` (RFC 7239) too."""
+    trailers: Literal["drop", "pass"] = "drop"
+    """What becomes of fields behind chunked content."""
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     request_headers: HeaderRules = field(default_factory=HeaderRules)
@@ -290,3 +300,5 @@ class Config:
     graceful_shutdown_timeout_seconds: float = 300.0
     upstream_keepalive_pool_size: int = 128
     max_retries: int = 1
+    buffer_budget: int = 512 * 1024 * 1024
+    """Bytes that wait in a worker for all its connections together."""

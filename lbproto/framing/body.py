@@ -127,9 +127,21 @@ SMALL: Final = 16
 CANONICAL: Final = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,7}+)\r\n")
 """The first line of a chunk that may pass as it is: no leading 0, no extension."""
 
+SMALL_RUN: Final = re.compile(
+    b"(?s:%b)++"
+    % b"|".join(b"[%x%X]\r\n.{%d}\r\n" % (size, size, size) for size in range(1, SMALL))
+)
+"""Small canonical chunks, as many as follow each other."""
+
+SMALL_SIZES: Final = bytes(
+    int(chr(octet), 16) if chr(octet) in "0123456789ABCDEFabcdef" else 0
+    for octet in range(256)
+)
+"""What the one digit of a small chunk's first line says."""
+
 
 class ChunkedDecoder:
-    """Content in chunks (RFC 9112 7.1); extensions and trailers are dropped."""
+    """Content in chunks (RFC 9112 7.1); extensions are dropped."""
 
     __slots__ = (
         "_expects",
@@ -137,10 +149,12 @@ class ChunkedDecoder:
         "_left",
         "_limits",
         "_line",
+        "_odd",
         "_small",
         "_total",
         "_trailer_fields",
         "_trailer_size",
+        "trailers",
     )
 
     def __init__(self, limits: CodecLimits) -> None:
@@ -149,9 +163,12 @@ class ChunkedDecoder:
         self._left = 0  # of the current chunk
         self._total = 0
         self._small = 0  # chunks
+        self._odd = 0  # chunks
         self._extensions = 0
         self._trailer_size = 0
         self._trailer_fields = 0
+        self.trailers = b""
+        """The field lines of the trailer section, if they are kept."""
         self._line = bytearray()  # the beginning of an incomplete line
 
     @property
@@ -167,7 +184,9 @@ class ChunkedDecoder:
     def receive(self, data: bytes) -> Piece:
         """Take one read."""
         content: list[bytes] = []
-        at = whole = self._whole_chunks(data, content)
+        at = whole = 0
+        if self._expects is _Expects.SIZE and not self._line:
+            at = whole = self._large_chunks(data, 0, content)
         before = len(content)
         error = None
         try:
@@ -183,7 +202,7 @@ class ChunkedDecoder:
                     self._end_of_data(data[at])
                     at += 1
                 elif self._expects is _Expects.SIZE:
-                    at = self._size_line(data, at)
+                    at = self._chunks(data, at, content)
                 else:
                     at = self._trailer_line(data, at)
         except RemoteProtocolError as refusal:
@@ -192,14 +211,22 @@ class ChunkedDecoder:
             whole = 0  # the read holds a chunk that is not whole, or not canonical
         return Piece(b"".join(content), at, self.complete, error, data[:whole])
 
-    def _whole_chunks(self, data: bytes, content: list[bytes]) -> int:
-        """Take the chunks at the beginning of a read that are whole and canonical.
+    def _chunks(self, data: bytes, at: int, content: list[bytes]) -> int:
+        """Take chunks that are whole and canonical, or else one line that is not."""
+        if not self._line:
+            begin = at
+            at = self._small_chunks(data, at, content)
+            at = self._large_chunks(data, at, content)
+            if at > begin:
+                return at
+        return self._size_line(data, at)
+
+    def _large_chunks(self, data: bytes, at: int, content: list[bytes]) -> int:
+        """Take the chunks from here on that are whole, canonical and not small.
 
         Returns where they end. What is not of this kind is judged line by line.
         """
-        if self._expects is not _Expects.SIZE or self._line:
-            return 0
-        at, total = 0, self._total
+        total = self._total
         limit = self._limits.body_size
         while (found := CANONICAL.match(data, at)) is not None:
             begin = found.end()
@@ -213,6 +240,32 @@ class ChunkedDecoder:
             total += size
             at = end + 2
         self._total = total
+        return at
+
+    def _small_chunks(self, data: bytes, at: int, content: list[bytes]) -> int:
+        """Take the small chunks from here on that are whole and canonical.
+
+        One expression validates all of them; what is left costs a tenth of judging
+        line by line. A chunk that is too much is left to who says so.
+        """
+        run = SMALL_RUN.match(data, at)
+        if run is None:
+            return at
+        last, most, limit = run.end(), self._limits.small_chunks, self._limits.body_size
+        room = len(data) if most is None else most - self._small
+        left = len(data) if limit is None else limit - self._total
+        count = len(content)
+        while at < last:
+            begin = at + len(b"1\r\n")
+            end = begin + SMALL_SIZES[data[at]]
+            left -= end - begin
+            room -= 1
+            if room < 0 or left < 0:
+                break
+            content.append(data[begin:end])
+            at = end + len(b"\r\n")
+        self._small += len(content) - count
+        self._total += sum(map(len, content[count:]))
         return at
 
     def _take_line(self, data: bytes, at: int, room: int) -> tuple[bytes | None, int]:
@@ -243,12 +296,22 @@ class ChunkedDecoder:
         if found is None:
             raise _syntax("not a chunk size and extensions, ended by CRLF", line)
         size, extensions = found
+        if extensions or (size and line[:1] == b"0"):
+            self._count_oddity()
         self._extensions += extensions
         if extensions > budget:
             limit = self._limits.chunk_extensions
             raise _syntax(f"more than {limit} bytes of chunk extensions", line)
         self._begin_chunk(size)
         return at
+
+    def _count_oddity(self) -> None:
+        """Bound what is legal, useless and dear: extensions, and leading zeros."""
+        self._odd += 1
+        most = self._limits.odd_chunks
+        if self._odd > most:
+            detail = f"more than {most} chunks with extensions or leading zeros"
+            raise RemoteProtocolError(ErrorCode.SYNTAX, detail)
 
     def _begin_chunk(self, size: int) -> None:
         if 0 < size < SMALL:
@@ -292,6 +355,8 @@ class ChunkedDecoder:
             raise RemoteProtocolError(ErrorCode.FIELDS_TOO_LARGE, detail)
         if line[-2:] != b"\r\n" or FIELD_LINE.fullmatch(line, 0, len(line) - 2) is None:
             raise _syntax("not a trailer field ended by CRLF", line)
+        if self._limits.keep_trailers:
+            self.trailers += line
         return at
 
 

@@ -35,7 +35,11 @@ class CodecLimits:
     chunk_extensions: int = 4 * 1024
     small_chunks: int | None = 1000
     """How many chunks of a request may be small: each costs as much as a large one."""
+    odd_chunks: int = 1000
+    """How many may have extensions or leading zeros, in requests and responses."""
     trailer_size: int = 8 * 1024
+    keep_trailers: bool = False
+    """They are part of `End`; else they are checked and dropped."""
     response_header_size: int = 64 * 1024
 
 

@@ -18,7 +18,7 @@ from lbproto.framing.body import (
     UntilCloseDecoder,
 )
 from lbproto.framing.codec import CodecLimits
-from lbproto.framing.h11framer import END, Framer, mirror_request
+from lbproto.framing.h11framer import Framer, mirror_request
 from lbproto.framing.head import GatedResponse, ResponseReader
 from lbproto.framing.messages import (
     Body,
@@ -79,7 +79,7 @@ class H11ClientCodec:
         if isinstance(event, Body):
             self._out.append(self._framer.send(h11.Data(data=event.data)))
         elif isinstance(event, End):
-            self._out.append(self._framer.send(END))
+            self._out.append(self._framer.send_end(event.trailers))
             self._request_ended = True
         else:
             body = event.body

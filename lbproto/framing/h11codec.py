@@ -21,7 +21,7 @@ from lbproto.framing.body import ChunkedDecoder, Decoder, LengthDecoder
 from lbproto.framing.codec import CodecLimits
 from lbproto.framing.grammar import content_length
 from lbproto.framing.h11client import H11ClientCodec
-from lbproto.framing.h11framer import END, Framer, mirror_response
+from lbproto.framing.h11framer import Framer, mirror_response
 from lbproto.framing.head import GatedRequest, RequestReader
 from lbproto.framing.messages import (
     NO_BODY,
@@ -126,7 +126,7 @@ class H11ServerCodec:
         if isinstance(event, Body):
             self._out.append(self._framer.send(h11.Data(data=event.data)))
         elif isinstance(event, End):
-            self._out.append(self._framer.send(END))
+            self._out.append(self._framer.send_end(event.trailers))
         elif event.status < 200:
             self._send_interim(event)
         else:

@@ -111,7 +111,9 @@ class Framer:
         if pieces:
             events.append(Body(stream, b"".join(pieces)))
         if isinstance(event, h11.EndOfMessage):
-            events.append(End(stream))
+            decoder = self._decoder
+            kept = decoder.trailers if isinstance(decoder, ChunkedDecoder) else b""
+            events.append(End(stream, kept))
         return events
 
     def send(self, event: h11.Event) -> bytes:
@@ -124,6 +126,15 @@ class Framer:
             return self._connection.send(event) or b""
         except h11.LocalProtocolError as error:
             raise LocalProtocolError(str(error)) from error
+
+    def send_end(self, trailers: bytes) -> bytes:
+        """Tell h11 that we are done; return how the content ends.
+
+        Raises:
+            LocalProtocolError: content is missing.
+        """
+        # Only chunks have an end of their own. h11 does not keep the case of names.
+        return b"0\r\n%b\r\n" % trailers if self.send(END) else b""
 
     def next_cycle(self) -> None:
         """Make ready for the next request.

@@ -132,6 +132,9 @@ class End:
     """The message is complete."""
 
     stream: int
+    trailers: bytes = b""
+    """Field lines that followed the content, each with its CRLF, if they are kept.
+    Only content in chunks has them; on any other way out they are dropped."""
 
 
 @value

@@ -135,7 +135,7 @@ class NativeServerCodec:
         if isinstance(event, Body):
             self._out.body(event)
         elif isinstance(event, End):
-            self._out.end()
+            self._out.end(event.trailers)
         elif self._answered or self._switched:
             raise LocalProtocolError("a second response to one request")
         elif event.status < 200:
@@ -232,6 +232,7 @@ class NativeServerCodec:
 
     def _read_content(self, data: bytes, events: list[HttpEvent]) -> None:
         decoder, left = self._decoder, self._left
+        end = None
         if decoder is not None:
             piece = decoder.receive(data)
             if piece.content:
@@ -242,6 +243,7 @@ class NativeServerCodec:
             if not piece.complete:
                 return
             data = data[piece.used :]
+            end = End(self._stream, decoder.trailers)
         elif left:
             if not data:
                 return
@@ -251,7 +253,7 @@ class NativeServerCodec:
             self._left = left = left - len(content)
             if left:
                 return
-        events.append(End(self._stream))
+        events.append(end or End(self._stream))
         self._phase = DONE
         if data:
             self._keep(data)

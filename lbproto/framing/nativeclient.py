@@ -77,7 +77,7 @@ class NativeClientCodec:
         if isinstance(event, Body):
             self._out.body(event)
         elif isinstance(event, End):
-            self._out.end()
+            self._out.end(event.trailers)
             self._request_ended = True
         elif self._method:
             raise LocalProtocolError("a second request on one codec")
@@ -205,6 +205,7 @@ class NativeClientCodec:
 
     def _read_content(self, data: bytes, events: list[HttpEvent]) -> None:
         decoder, left = self._decoder, self._left
+        end = None
         if decoder is not None:
             piece = decoder.receive(data)
             if piece.content:
@@ -217,6 +218,7 @@ class NativeClientCodec:
             if not piece.complete:
                 return
             data = data[piece.used :]
+            end = End(self._stream, decoder.trailers)
         elif left:
             if not data:
                 return
@@ -230,7 +232,7 @@ class NativeClientCodec:
             if data:
                 events.append(Body(self._stream, data))
             return
-        events.append(End(self._stream))
+        events.append(end or End(self._stream))
         self._phase = DONE
         self._surplus = bool(data)
 

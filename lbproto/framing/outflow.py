@@ -76,15 +76,15 @@ class Outflow:
         else:
             raise LocalProtocolError(f"{len(data)} bytes of content, {left} are left")
 
-    def end(self) -> None:
-        """Write the end.
+    def end(self, trailers: bytes = b"") -> None:
+        """Write the end, and trailers where there can be any.
 
         Raises:
             LocalProtocolError: content is missing, or there is no message.
         """
         left = self._left
         if left == CHUNKS:
-            self._pieces.append(b"0\r\n\r\n")
+            self._pieces.append(b"0\r\n%b\r\n" % trailers)
         elif left > 0 or left == NOTHING:
             raise LocalProtocolError(f"the end of a message, {left} bytes are missing")
         self._left = NOTHING

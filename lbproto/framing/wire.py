@@ -23,6 +23,8 @@ __all__ = ["write_request", "write_response"]
 
 HOP: Final = frozenset({b"connection", b"transfer-encoding", b"upgrade"})
 HOP_AND_LENGTH: Final = HOP | {b"content-length"}
+CLOSE: Final = frozenset({b"close"})
+NOTHING: Final[frozenset[bytes]] = frozenset()
 CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 
 
@@ -31,8 +33,8 @@ def write_request(head: RequestHead) -> bytes:
     lines = _framed(head.headers, head.body)
     if head.body.kind is STREAMED:
         lines += CHUNKED
-    if head.upgrade:
-        lines += _hop(head.upgrade, close=False)
+    if head.upgrade or head.nominated:
+        lines += _hop(head.upgrade, head.nominated)
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, lines)
 
 
@@ -51,7 +53,7 @@ def write_response(
     if chunked:
         lines += CHUNKED
     if close or head.upgrade:
-        lines += _hop(head.upgrade, close=close)
+        lines += _hop(head.upgrade, CLOSE if close else NOTHING)
     # The space before an empty reason is not optional (RFC 9112 4).
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines)
 
@@ -68,9 +70,8 @@ def _framed(headers: Headers, body: BodyHint) -> bytes:
     return headers.wire(HOP)
 
 
-def _hop(upgrade: bytes, *, close: bool) -> bytes:
+def _hop(upgrade: bytes, options: frozenset[bytes]) -> bytes:
     """Write what is said of this connection alone."""
-    if not upgrade:
-        return b"Connection: close\r\n"
-    option = b"close, upgrade" if close else b"upgrade"
-    return b"Connection: %b\r\nUpgrade: %b\r\n" % (option, upgrade)
+    named = b", ".join([*sorted(options), *([b"upgrade"] if upgrade else [])])
+    lines = b"Connection: %b\r\n" % named
+    return lines + b"Upgrade: %b\r\n" % upgrade if upgrade else lines

@@ -86,6 +86,8 @@ class ErrorCode(Enum):
     UPGRADE_FAILED = auto()
     LOOP = auto()
     """Our own pseudonym stands in Via."""
+    OVERLOADED = auto()
+    """There is hardly any memory left for another client."""
     DRAINED = auto()
     """The operator's patience ended."""
 
@@ -159,6 +161,7 @@ VERDICTS: Final[Mapping[ErrorCode, Verdict]] = {
         ),
         (ErrorCode.UPGRADE_FAILED, 502, False, Blame.BACKEND, "http_upgrade_failed"),
         (ErrorCode.LOOP, 502, False, Blame.US, "proxy_loop_detected"),
+        (ErrorCode.OVERLOADED, 503, True, Blame.US, "proxy_internal_response"),
         (ErrorCode.DRAINED, 0, True, Blame.US, ""),
     )
 }

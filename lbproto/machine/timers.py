@@ -45,6 +45,8 @@ class Timer(IntEnum):
     """The PROXY header, or the TLS handshake, is incomplete."""
     BACKOFF = 11
     """Another backend gets the request, in a moment."""
+    SHORTAGE = 12
+    """There is no room for content; perhaps there is now."""
 
 
 INFINITY: Final = math.inf

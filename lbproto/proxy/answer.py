@@ -9,7 +9,7 @@ it can only be cut.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lbproto.framing.messages import (
     Body,
@@ -25,6 +25,7 @@ from lbproto.machine.timers import Timer
 from lbproto.proxy.stages import PASSING_ON, Stage, Step
 from lbproto.proxy.tunnel import Tunnel, may_switch
 from lbproto.rewriting.outgoing import downstream_response
+from lbproto.rewriting.trailers import passed_on
 
 if TYPE_CHECKING:
     from lbproto.proxy.attempt import Attempt
@@ -32,15 +33,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer"]
 
+NOTHING: Final[frozenset[bytes]] = frozenset()
+
 
 class Answer:
     """One response on its way back."""
 
-    __slots__ = ("_exchange", "_interims", "continued", "unframed")
+    __slots__ = ("_exchange", "_interims", "_nominated", "continued", "unframed")
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._interims = 0
+        self._nominated = NOTHING
         self.continued = False
         """A 100 (Continue) went to the client."""
         self.unframed = False
@@ -100,7 +104,7 @@ class Answer:
                 exchange.tally.sent += len(event.data)
                 codec.send(event)  # it bears the stream of the request
             elif isinstance(event, End):
-                codec.send(event)
+                codec.send(self._ending(event) if event.trailers else event)
                 exchange.over(Step.ENDED, None, now)
             elif isinstance(event, ResponseHead):
                 self.head(event, attempt, now)
@@ -116,11 +120,17 @@ class Answer:
     def pass_on(self, piece: Body | End, now: float) -> None:
         """Give the client content, or the end."""
         exchange = self._exchange
+        if isinstance(piece, End) and piece.trailers:
+            piece = self._ending(piece)
         exchange.client.codec.send(piece)
         if isinstance(piece, Body):
             exchange.tally.sent += len(piece.data)
         else:
             exchange.over(Step.ENDED, None, now)
+
+    def _ending(self, end: End) -> End:
+        service = self._exchange.service
+        return passed_on(end, self._nominated, service, service.response_headers)
 
     def reset(self, event: Reset, attempt: Attempt, now: float) -> None:
         """The response is broken off."""
@@ -144,6 +154,7 @@ class Answer:
         """Take a head; the client gets `out` in place of it, if that is given."""
         exchange = self._exchange
         if head.status >= 200:
+            self._nominated = head.nominated
             self.responded(head, attempt, now)
             if out is not None:
                 self._final(out, now)

@@ -2,16 +2,14 @@
 
 `ProxyConnection` is the machine that a runtime drives: it owns the client's
 codec, at most one exchange at a time (HTTP/1; the next request waits in the
-codec), the deadlines between requests, the way a connection ends, and who may
-read while who is blocked (`_settle`, after every event). What comes before HTTP is
-the entrance's, what happens within a request the exchange's.
+codec), the deadlines between requests, and the way a connection ends. Who may
+read while who is blocked is the flow's to say, after every event. What comes before
+HTTP is the entrance's, what happens within a request the exchange's.
 
 How a connection ends:
 
 * *close*: everything was said; flush, then close;
-* *linger*: a response went out while the client may still be sending. Closing at
-  once could make the kernel take the response from the client, so we say FIN, read
-  and drop what comes, and close after a while (RFC 9112 9.6);
+* *linger*: a response went out while the client may still be sending;
 * *cut*: a response stays incomplete, and must look so.
 """
 
@@ -30,7 +28,6 @@ from lbproto.machine.effects import (
     Level,
     Log,
     Send,
-    SetReading,
 )
 from lbproto.machine.errors import ErrorCode, LocalProtocolError
 from lbproto.machine.events import (
@@ -53,13 +50,13 @@ from lbproto.machine.values import ConnId
 from lbproto.proxy.backend_events import tell
 from lbproto.proxy.entrance import Entrance
 from lbproto.proxy.exchange import Exchange
+from lbproto.proxy.flow import Flow
+from lbproto.proxy.lingering import LINGER_SECONDS, Lingering
+from lbproto.proxy.presence import Presence
 from lbproto.proxy.recess import Recess
 from lbproto.proxy.site import Site
 
-__all__ = ["LINGER_SECONDS", "ProxyConnection"]
-
-LINGER_SECONDS: Final = 2.0
-"""How long a refused client may go on sending before we close."""
+__all__ = ["ProxyConnection"]
 
 NOBODY: Final = PeerInfo("", 0, "")
 
@@ -70,11 +67,12 @@ class ProxyConnection:
     __slots__ = (
         "_entrance",
         "_exchange",
+        "_flow",
         "_known",
         "_lingering",
         "_mercy",
-        "_reading",
         "_resume",
+        "_retires",
         "_stream",
         "_timeouts",
         "blocked",
@@ -84,6 +82,7 @@ class ProxyConnection:
         "ended",
         "out",
         "peer",
+        "presence",
         "recess",
         "site",
         "timers",
@@ -92,6 +91,7 @@ class ProxyConnection:
     def __init__(self, conn: ConnId, site: Site, listen: Listen | None = None) -> None:
         """Expect `Opened` first; `listen` says what the client owes before HTTP."""
         self.conn = conn
+        self.presence = Presence(site)
         self.site = site
         self.codec = site.server_codec()
         self.peer = NOBODY
@@ -105,10 +105,11 @@ class ProxyConnection:
         self._entrance: Entrance | None = Entrance(self, listen)
         self._exchange: Exchange | None = None
         self._known = conn
-        self._lingering = False
+        self._lingering: Lingering | None = None
         self._mercy = math.inf
-        self._reading = True
+        self._flow = Flow(self)
         self._resume = False
+        self._retires = math.inf
         self._stream = -1  # of the newest request; HTTP/1 counts 1, 3, 5 ...
 
     @property
@@ -140,7 +141,8 @@ class ProxyConnection:
         else:
             for timely in self.recess.timely(event):
                 self._take(timely, now)
-        self._settle()
+        if not self.closed:
+            self._flow.settle(self._exchange, self._lingering, now)
         effects, self.out = self.out, []  # an idle connection keeps none
         return effects
 
@@ -158,6 +160,7 @@ class ProxyConnection:
         match event:
             case Opened(_, peer, moved):
                 self.peer = peer
+                self._retires = now + self._timeouts.connection_age
                 assert self._entrance is not None, "a connection opens once"
                 self._entrance.opened(moved, now)
             case Wake():
@@ -192,7 +195,10 @@ class ProxyConnection:
     # -- the client ----------------------------------------------------------
 
     def _client_data(self, data: bytes, now: float) -> None:
-        if self.closed or self._lingering:
+        if self.closed:
+            return
+        if self._lingering is not None:
+            self._lingering.drop(len(data))
             return
         if self._entrance is not None:
             self._entrance.data(data, now)
@@ -218,6 +224,8 @@ class ProxyConnection:
     def _new_exchange(self, stream: int, now: float) -> Exchange:
         self.timers.clear(Timer.HEAD, Timer.KEEPALIVE)
         self._stream = stream
+        if now >= self._retires or stream >= self.site.last_stream:
+            self.codec.go_away()
         return Exchange(stream, self, now)
 
     def _next_request(self, now: float) -> None:
@@ -255,6 +263,7 @@ class ProxyConnection:
         if self._exchange is not None:
             self._exchange.on_client_lost(now)
         self.timers.clear_all()
+        self.presence.leave()
 
     def _client_blocked(self, blocked: bool, now: float) -> None:
         if self.closed:
@@ -288,6 +297,9 @@ class ProxyConnection:
             self._abort(ErrorCode.CLIENT_STALLED, "the client does not read", now)
         elif timer is Timer.DRAIN:
             self._drain_on(now)
+        elif timer is Timer.SHORTAGE:
+            if self._exchange is not None:
+                self._exchange.pace(now)
         elif timer is Timer.ENTRANCE and self._entrance is not None:
             self._entrance.timed_out()
         else:  # HEAD without a byte, KEEPALIVE, LINGER
@@ -338,7 +350,7 @@ class ProxyConnection:
         if now >= self._mercy:
             self.close()
             return
-        self._lingering = True
+        self._lingering = Lingering(self.site.service.limits.lingering)
         self.timers.clear_all()
         self.timers.set(Timer.LINGER, min(now + LINGER_SECONDS, self._mercy))
         self.out.append(HalfClose(self.conn))
@@ -347,6 +359,7 @@ class ProxyConnection:
         """Flush and close; `abort`: reset."""
         self.closed = True
         self.timers.clear_all()
+        self.presence.leave()
         self.out.append(Close(self.conn, abort, self._timeouts.send))
 
     def _abort(self, code: ErrorCode, detail: str, now: float) -> None:
@@ -379,21 +392,3 @@ class ProxyConnection:
         """Add a log line that says whose connection this is."""
         who = {"client": self.peer.address, "service": self.site.service.name}
         self.out.append(Log(level, message, {**who, **fields}))
-
-    def _settle(self) -> None:
-        """Read each side while the other one keeps up."""
-        if self.closed:
-            return
-        exchange = self._exchange
-        if exchange is None:
-            wanted = self._lingering or self.codec.want_read()
-        else:
-            delivery = exchange.delivery
-            full = self.recess is not None and bool(self.recess.events)
-            wanted = exchange.tunnelling or self.codec.want_read()
-            wanted = wanted and delivery.wants_more and not full
-            if delivery.attempt is not None:
-                delivery.attempt.set_reading(not (self.blocked or full), self.out)
-        if wanted != self._reading:
-            self._reading = wanted
-            self.out.append(SetReading(self.conn, wanted))

@@ -48,6 +48,7 @@ class Entrance:
         client = self._client
         service = client.site.service
         if moved:
+            client.presence.enter(client.peer, moved=True)
             client.admit(b"", now)
             client.timers.clear(Timer.HEAD)
             client.timers.set(Timer.KEEPALIVE, now + service.timeouts.keepalive)
@@ -100,6 +101,12 @@ class Entrance:
 
     def _secure(self, early: bytes, now: float) -> None:
         client = self._client
+        if not client.presence.enter(client.peer):
+            most = client.site.service.limits.connections_per_address
+            detail = f"more than {most} connections of its address"
+            client.log(Level.INFO, "client refused", {"detail": detail})
+            client.close()
+            return
         tls = None if self._listen is None else self._listen.tls
         if tls is None:
             client.admit(early, now)

@@ -22,7 +22,7 @@ Rules that are easy to break here:
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lbproto.framing.messages import (
     NO_BODY,
@@ -46,12 +46,14 @@ from lbproto.proxy.directions import direct
 from lbproto.proxy.replies import error_reply, options_reply
 from lbproto.proxy.stages import Stage, Step, advance
 from lbproto.proxy.tunnel import Tunnel
+from lbproto.proxy.upload import UploadClock
 from lbproto.rewriting.outgoing import (
     answers_itself,
     has_underscore,
     loops,
     upstream_request,
 )
+from lbproto.rewriting.trailers import passed_on
 from lbproto.selection.balancer import Outcome
 from lbproto.selection.keys import request_key
 
@@ -61,6 +63,9 @@ if TYPE_CHECKING:
     from lbproto.proxy.site import Site
 
 __all__ = ["Exchange"]
+
+IDLE_CLOCK: Final = UploadClock()
+"""Of requests without content that is waited for; it never runs."""
 
 
 class Exchange:
@@ -78,6 +83,7 @@ class Exchange:
         "tally",
         "timers",
         "tunnel",
+        "upload",
     )
 
     def __init__(self, stream: int, client: ProxyConnection, now: float) -> None:
@@ -97,6 +103,8 @@ class Exchange:
         self.tunnel: Tunnel | None = None
         self.conduct = None if client.recess is None else Conduct(self, client.recess)
         """An application's part in this, if there is one."""
+        self.upload = IDLE_CLOCK
+        """Its own once we wait for content."""
 
     # -- what the client connection and the delivery ask ---------------------
 
@@ -173,6 +181,9 @@ class Exchange:
                 detail = "the content is over the limit of its route"
                 self.fail(ErrorCode.CONTENT_TOO_LARGE, detail, now)
                 return
+            if isinstance(event, End) and event.trailers and self.head is not None:
+                nominated, rules = self.head.nominated, self.service.request_headers
+                event = passed_on(event, nominated, self.service, rules)
             self.delivery.content(event, now)
             self.answer.expect_more(now)
             self.pace(now)
@@ -214,6 +225,9 @@ class Exchange:
             self.fail(ErrorCode.SYNTAX, "underscore in a field name", now)
         elif loops(head, service.via):
             self.fail(ErrorCode.LOOP, "our own pseudonym in Via", now)
+        elif self.stream == 1 and self.site.stock.scarce:
+            detail = "too many bytes wait for other connections"
+            self.fail(ErrorCode.OVERLOADED, detail, now)
         elif answers_itself(head):
             self.reply(options_reply(self.stream, self.date(now)), b"", None, now)
         elif self.conduct is not None:
@@ -243,11 +257,15 @@ class Exchange:
             return
         if self.head is None or self.stage in (Stage.TUNNEL, Stage.DONE):
             return
+        clock = self.upload
+        if clock is IDLE_CLOCK:
+            clock = self.upload = UploadClock()
         if self.awaits_continue or not self.delivery.wants_more:
             self.timers.clear(Timer.REQUEST_BODY)
+            clock.rest(now)
         else:
-            patience = self.service.timeouts.request_body
-            self.timers.set(Timer.REQUEST_BODY, now + patience)
+            until = clock.wait(self.service, self.delivery.held.received, now)
+            self.timers.set(Timer.REQUEST_BODY, until)
 
     # -- deadlines -----------------------------------------------------------
 

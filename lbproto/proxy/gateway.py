@@ -17,6 +17,7 @@ from lbproto.phases.http import ProxyHttp
 from lbproto.proxy.connection import ProxyConnection
 from lbproto.proxy.destination import Destination
 from lbproto.proxy.site import Site
+from lbproto.proxy.stock import Stock
 from lbproto.selection.balancer import Balancer
 from lbproto.selection.housekeeping import Housekeeping
 
@@ -43,6 +44,7 @@ class Gateway:
             for name, upstream in config.upstreams.items()
         }
         conducting = applications or {}
+        stock = Stock(config.buffer_budget, env.guard)
         self.sites = {
             service.name: Site(
                 service,
@@ -50,6 +52,7 @@ class Gateway:
                 destinations,
                 env,
                 config.max_retries,
+                stock,
                 conducting.get(service.name),
             )
             for service in config.services

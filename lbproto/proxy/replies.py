@@ -8,6 +8,7 @@ reason in a form that a program can read. `Connection: close` is the codec's.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -18,6 +19,9 @@ from lbproto.machine.errors import VERDICTS, ErrorCode
 from lbproto.rewriting.reasons import REASONS
 
 __all__ = ["ALLOW", "error_reply", "fixed_reply", "options_reply", "redirect_reply"]
+
+ITEM_TOKEN: Final = re.compile(rb"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*+")
+"""RFC 8941 3.3.4: not every token of RFC 9110 is one here."""
 
 ALLOW: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 RETRY_AFTER: Final = b"1"
@@ -46,6 +50,8 @@ def error_reply(
         fields.append((b"Retry-After", RETRY_AFTER))
     if service.proxy_status and verdict.proxy_error:
         name = service.via or b"lb"
+        if ITEM_TOKEN.fullmatch(name) is None:
+            name = b'"%b"' % name  # a token has nothing that a string escapes
         error = verdict.proxy_error.encode("ascii")
         fields.append((b"Proxy-Status", name + b"; error=" + error))
     return _response(status, fields, stream, len(content)), content

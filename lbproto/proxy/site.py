@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from lbproto.framing.codecs import Framing
 from lbproto.machine.env import Env
 from lbproto.phases.http import ProxyHttp
 from lbproto.proxy.destination import Destination
+from lbproto.proxy.stock import Stock
 from lbproto.routing.table import RouteTable
 from lbproto.selection.balancer import Balancer
 
@@ -25,10 +27,13 @@ class Site:
         "application",
         "balancer",
         "connections",
+        "crowd",
         "destinations",
         "env",
+        "last_stream",
         "max_retries",
         "service",
+        "stock",
         "table",
     )
 
@@ -39,6 +44,7 @@ class Site:
         destinations: Mapping[str, Destination],
         env: Env,
         max_retries: int,
+        stock: Stock,
         application: ProxyHttp[Any] | None = None,
     ) -> None:
         limits = service.limits
@@ -47,7 +53,13 @@ class Site:
         self.destinations = destinations
         self.env = env
         self.max_retries = max_retries
+        self.stock = stock
         self.connections = 0
+        self.crowd: dict[str, int] = {}
+        """How many connections an address has, if that is limited."""
+        most = limits.requests_per_connection
+        self.last_stream = math.inf if most is None else 2 * most - 1
+        """Of a client connection; HTTP/1 counts 1, 3, 5 ..."""
         self.application = application
         """Who conducts the exchanges; None: the configuration alone."""
         self.table = RouteTable(service) if service.routes else None
@@ -59,6 +71,7 @@ class Site:
             body_size=self._largest_body(),
             chunk_extensions=limits.chunk_extensions,
             trailer_size=limits.trailer_size,
+            keep_trailers=service.trailers == "pass",
             response_header_size=limits.response_header_size,
         )
         self._framing = Framing(service.framing, codec_limits)

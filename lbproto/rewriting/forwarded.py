@@ -1,6 +1,6 @@
 """Who the client was: the trust rule, and the fields that tell a backend.
 
-X-Forwarded-* fields are only as good as their sender. A peer among
+Fields such as X-Forwarded-* are only as good as their sender. A peer among
 `trusted_proxies` is believed: its account is kept and our own link is added. Any
 other peer is the client as far as we know, and whatever it says about itself is
 removed before we say what we saw. A name that reads like a forwarding field once
@@ -9,6 +9,7 @@ removed before we say what we saw. A name that reads like a forwarding field onc
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final
@@ -17,9 +18,10 @@ from lbproto.config import Service
 from lbproto.framing.headers import Headers, field_line
 from lbproto.machine.events import PeerInfo
 
-__all__ = ["is_trusted", "set_forwarding", "told_lines"]
+__all__ = ["forwarded_line", "is_trusted", "set_forwarding", "told_lines"]
 
 PREFIX: Final = b"x-forwarded-"
+TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
 IDENTITY: Final = frozenset({b"forwarded", b"x-real-ip"})
 
 
@@ -42,11 +44,17 @@ def is_trusted(peer: PeerInfo, service: Service) -> bool:
 
 
 def set_forwarding(
-    headers: Headers, authority: bytes, peer: PeerInfo, *, trusted: bool
+    headers: Headers,
+    authority: bytes,
+    peer: PeerInfo,
+    *,
+    trusted: bool,
+    standard: bool = False,
 ) -> None:
     """Edit the forwarding fields of a request in place.
 
     `authority` is the one that the client asked for; empty if it named none.
+    `standard`: say it in Forwarded (RFC 7239), too.
     """
     link = peer.address.encode("ascii")
     if trusted:
@@ -55,6 +63,10 @@ def set_forwarding(
     else:
         _forget(headers)
     headers.insert_header(b"X-Forwarded-For", link)
+    if standard:
+        known = [value for value in headers.get_all(b"forwarded") if value]
+        element = _element(authority, peer)
+        headers.insert_header(b"Forwarded", b", ".join([*known, element]))
     if b"x-forwarded-proto" not in headers:
         scheme = b"http" if peer.tls is None else b"https"
         headers.append_header(b"X-Forwarded-Proto", scheme)
@@ -70,6 +82,33 @@ def told_lines(address: str, secure: bool) -> bytes:
         field_line(b"X-Forwarded-For", address.encode("ascii")),
         field_line(b"X-Forwarded-Proto", scheme),
     )
+
+
+def forwarded_line(authority: bytes, peer: PeerInfo) -> bytes:
+    """Write the line that tells of a client and what it asked for (RFC 7239 4)."""
+    return field_line(b"Forwarded", _element(authority, peer)) + b"\r\n"
+
+
+def _element(authority: bytes, peer: PeerInfo) -> bytes:
+    parts = [b"for=" + _node(peer.address)]
+    if authority:
+        parts.append(b"host=" + _value(authority))
+    parts.append(b"proto=http" if peer.tls is None else b"proto=https")
+    return b";".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _node(address: str) -> bytes:
+    """Write who a client is (RFC 7239 6)."""
+    if address.startswith("unix:"):
+        return b"unknown"
+    plain = address.partition("%")[0]  # the zone of a link means nothing elsewhere
+    return _value((f"[{plain}]" if ":" in plain else plain).encode("ascii"))
+
+
+def _value(text: bytes) -> bytes:
+    """Write a value; an authority has nothing that a string escapes."""
+    return text if TOKEN.fullmatch(text) else b'"%b"' % text
 
 
 def _forget(headers: Headers) -> None:

@@ -12,7 +12,7 @@ message; here the same is true by construction.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from lbproto.framing.messages import STREAMED, RequestHead, ResponseHead
 
@@ -36,9 +36,12 @@ HOP_BY_HOP: Final = frozenset(
 """Lower-case names of fields that go no further, named in Connection or not.
 
 The credentials and challenges of a proxy are ours, not the backend's (RFC 9110
-11.7); Trailer announces fields that we do not pass on. Close is the name of an option
-and, so that it may never be one of a field, reserved (RFC 9110 16.3.1).
+11.7); Trailer announces fields that we pass on only if asked to. Close is the name of
+an option and, so that it may never be one of a field, reserved (RFC 9110 16.3.1).
 """
+
+BUT_TRAILER: Final = HOP_BY_HOP - {b"trailer"}
+"""It announces fields that follow, if they do."""
 
 COMMON_OPTIONS: Final = frozenset({b"close", b"keep-alive"})
 """Both stand in `HOP_BY_HOP`."""
@@ -46,9 +49,11 @@ COMMON_OPTIONS: Final = frozenset({b"close", b"keep-alive"})
 NEVER_NOMINATED: Final = frozenset({b"content-length", b"host"})
 
 
-def hop_fields(head: RequestHead | ResponseHead) -> frozenset[bytes]:
+def hop_fields(
+    head: RequestHead | ResponseHead, trailers: Literal["drop", "pass"] = "drop"
+) -> frozenset[bytes]:
     """Return the lower-case names of the fields that must not be passed on."""
-    names = HOP_BY_HOP
+    names = HOP_BY_HOP if trailers == "drop" else BUT_TRAILER
     if not head.nominated <= COMMON_OPTIONS:
         names |= head.nominated - NEVER_NOMINATED
     if head.body.kind is STREAMED:

@@ -19,7 +19,12 @@ from lbproto.config import Service
 from lbproto.framing.headers import Headers, field_line
 from lbproto.framing.messages import HTTP10, RequestHead, ResponseHead, Version
 from lbproto.machine.events import PeerInfo
-from lbproto.rewriting.forwarded import is_trusted, set_forwarding, told_lines
+from lbproto.rewriting.forwarded import (
+    forwarded_line,
+    is_trusted,
+    set_forwarding,
+    told_lines,
+)
 from lbproto.rewriting.hop_by_hop import hop_fields
 from lbproto.rewriting.rules import apply_rules
 
@@ -36,11 +41,19 @@ NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
 DATE: Final = (b"date",)
 VIA: Final = (b"via",)
-TOLD: Final = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+TOLD: Final[tuple[bytes, ...]] = (
+    b"x-forwarded-for",
+    b"x-forwarded-proto",
+    b"x-forwarded-host",
+)
 TOLD_AND_VIA: Final = TOLD + VIA
+FORWARDED: Final = (b"forwarded",)
 
 RECEIVED_BY: Final = re.compile(rb"(?:\A|,)[ \t]*+[^ \t,]++[ \t]++([^ \t,]++)")
 """The second word of each member of Via (RFC 9110 7.6.3)."""
+
+TRAILERS: Final = re.compile(rb"(?i)(?:\A|,)[ \t]*+trailers[ \t]*+(?:,|\Z)")
+TE: Final = frozenset({b"te"})
 
 DIGITS: Final = re.compile(rb"[0-9]++")
 
@@ -86,9 +99,11 @@ def upstream_request(
     if head.headers.ordinary and head.headers.get(b"host") == head.authority:
         headers = _ordinary_fields(head, peer, service)
         authority = head.authority
+        options = NO_OPTIONS
     else:
         headers = _any_fields(head, peer, service)
         authority = headers.get(b"host") or b""
+        options = _want_trailers(head, headers, service)
     rules = service.request_headers
     if rules.remove or rules.set or rules.add:
         apply_rules(headers, rules, head, peer)
@@ -105,7 +120,7 @@ def upstream_request(
         headers,
         head.body,
         head.version,
-        NO_OPTIONS,
+        options,
         upgrade,
         head.expects_continue and b"expect" in headers,
     )
@@ -118,15 +133,19 @@ def _ordinary_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Hea
     """
     lines = told_lines(peer.address, peer.tls is not None)
     lines += b"X-Forwarded-Host: %b\r\n" % head.authority
-    if service.via is None:
-        return head.headers.passed_on(hop_fields(head), lines, TOLD)
-    lines += _via_line(head.version is HTTP10, service.via)
-    return head.headers.passed_on(hop_fields(head), lines, TOLD_AND_VIA)
+    names = TOLD
+    if service.via is not None:
+        lines += _via_line(head.version is HTTP10, service.via)
+        names = TOLD_AND_VIA
+    if service.forwarded:
+        lines += forwarded_line(head.authority, peer)
+        names += FORWARDED
+    return head.headers.passed_on(hop_fields(head), lines, names)
 
 
 def _any_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Headers:
     headers = head.headers.copy()
-    headers.remove_all(hop_fields(head))
+    headers.remove_all(hop_fields(head, service.trailers))
     if service.underscores == "drop":
         _drop_underscores(headers)
     if not head.expects_continue or head.version is HTTP10:
@@ -134,13 +153,30 @@ def _any_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Headers:
         headers.remove_header(b"expect")
     headers = _with_host(headers, head.authority or _own_authority(peer))
     trusted = is_trusted(peer, service)
-    set_forwarding(headers, head.authority, peer, trusted=trusted)
+    set_forwarding(
+        headers, head.authority, peer, trusted=trusted, standard=service.forwarded
+    )
     if service.via is not None:
         line = _via_line(head.version is HTTP10, service.via)
         headers.append_lines(line, VIA)
     if head.method == b"OPTIONS":
         _count_forward(headers)
     return headers
+
+
+def _want_trailers(
+    head: RequestHead, headers: Headers, service: Service
+) -> frozenset[bytes]:
+    """Tell the backend that the client takes trailers; return what Connection names.
+
+    RFC 9110 10.1.4: TE is for one hop, so it is ours, and says no more than that.
+    """
+    if service.trailers == "drop" or b"te" not in head.nominated:
+        return NO_OPTIONS
+    if not any(TRAILERS.search(value) for value in head.headers.get_all(b"te")):
+        return NO_OPTIONS
+    headers.append_header(b"TE", b"trailers")
+    return TE
 
 
 def downstream_response(
@@ -158,7 +194,8 @@ def downstream_response(
     # RFC 9110 6.6.1: a recipient with a clock says when it came.
     undated = final and b"date" not in head.headers
     line = b"Date: %b\r\n" % date if undated else b""
-    headers = head.headers.passed_on(hop_fields(head), line, DATE)
+    gone = hop_fields(head, service.trailers)
+    headers = head.headers.passed_on(gone, line, DATE)
     if not final or head.status == 204:
         # RFC 9110 8.6: no such response has a length.
         headers.remove_header(b"content-length")

@@ -133,6 +133,12 @@ class Channel:
             return machine.peer
         return None
 
+    def depart(self) -> None:
+        """The client goes on elsewhere: nothing more is heard of it here."""
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.feed(Lost(self.conn, "goes on in another process"))
+
     # -- what a runtime tells ------------------------------------------------
 
     def announce(self) -> None:

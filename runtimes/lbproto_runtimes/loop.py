@@ -156,7 +156,7 @@ class Server:
             sock = transport.get_extra_info("socket").dup()
             proxied = listener.listen.proxy_protocol
             moved.append(Moved(listener.key, peer, proxied, sock))
-            link.owner = None
+            link.depart()
             self._let_go(link)
             # Only our copy of the descriptor: nothing of it reaches the client.
             transport.abort()

@@ -116,7 +116,8 @@ class Wire(Channel):
         peer, sock, listener = self.idle_peer(keys), self.sock, self.listener
         if peer is None or sock is None or listener is None or self._out:
             return None
-        self.owner = self.sock = None
+        self.sock = None
+        self.depart()
         self.attendant.wait_for(sock.fileno(), 0, self)
         self.attendant.forget(self)
         return Moved(listener.key, peer, listener.listen.proxy_protocol, sock)

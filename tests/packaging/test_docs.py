@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lbproto_cli.load import parse
-from tests.packaging import sizes
+from tests.packaging import http_page, sizes
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -78,6 +78,12 @@ def test_the_manual_has_every_flag() -> None:
     (usage,) = [text for text in blocks(README, "text") if text.startswith("usage:")]
     for flag in re.findall(r"--[a-z-]+", usage):
         assert flag in manual, flag
+
+
+def test_the_page_about_http_is_what_the_tables_say() -> None:
+    assert http_page.page() == http_page.PAGE.read_text("utf-8"), (
+        "stale: run python -m tests.packaging.http_page"
+    )
 
 
 def test_the_sizes_of_runtimes_are_counted() -> None:

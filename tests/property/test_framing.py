@@ -47,6 +47,7 @@ LIMITS = CodecLimits(
     body_size=400,
     chunk_extensions=40,
     trailer_size=60,
+    keep_trailers=True,
     response_header_size=700,
 )
 NATIVE, JUDGE = Framing("native", LIMITS), Framing("h11", LIMITS)

@@ -166,7 +166,7 @@ def test_a_client_that_waits_for_100_is_not_to_blame() -> None:
 
 
 def test_an_upload_that_did_not_wait_for_100_may_take_its_time() -> None:
-    sim = Sim(bare())
+    sim = Sim(bare(limits={"request_body_rate": 0}))
     sim.backend("10.0.0.1:80")
     client = sim.client()
     client.send(BODY.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))

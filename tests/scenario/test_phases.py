@@ -1426,3 +1426,13 @@ def test_a_client_that_does_not_read_meanwhile_is_noticed_later() -> None:
     for _ in range(6):
         sim.advance(1.0)
     assert client.received.endswith(b"x" * 300_000)
+
+
+def test_trailers_pass_beside_the_filters() -> None:
+    sim = simulated(Shouter(), world.config([ONE], trailers="pass"))
+    sim.backend("10.0.0.1:80").answer = lambda end, data: end.send(
+        CHUNKED + b"2\r\nOK\r\n0\r\nX-Sum: 1\r\n\r\n"
+    )
+    client = sim.client()
+    client.send(GET.replace(b"\r\n\r\n", b"\r\nTE: trailers\r\nConnection: te\r\n\r\n"))
+    assert client.received.endswith(b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n")

@@ -1,4 +1,4 @@
-"""The catalogue of byte streams in `data/vectors.jsonl`, run against the core.
+"""The catalogue of byte streams in `data`, run against the core.
 
 Each row is what a client sends (and what a backend answers), and what must and
 must not come out at either end. `run` plays one row on the simulator in one
@@ -27,7 +27,8 @@ Vector = dict[str, Any]
 Cut = Callable[[bytes], Sequence[bytes]]
 Framing = Literal["native", "h11"]
 
-DATA = Path(__file__).parent / "data" / "vectors.jsonl"
+DATA = Path(__file__).parent / "data"
+FILES = ("vectors.jsonl", "own_vectors.jsonl")
 ADDRESS = "10.0.0.1:80"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
@@ -51,7 +52,8 @@ NEEDS_ROUTES = {"upg-premature": "deny_path is a rule of routes"}
 
 
 def load() -> list[Vector]:
-    return [json.loads(line) for line in DATA.read_text("utf-8").splitlines()]
+    texts = [(DATA / name).read_text("utf-8") for name in FILES]
+    return [json.loads(line) for text in texts for line in text.splitlines()]
 
 
 def octets(vector: Vector, what: str) -> bytes:

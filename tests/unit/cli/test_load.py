@@ -107,6 +107,7 @@ grace_period_seconds: 1m
 graceful_shutdown_timeout_seconds: 0.5
 upstream_keepalive_pool_size: 0
 max_retries: 3
+buffer_budget: 1GiB
 services:
   - name: web
     listen: ["*:6188", {address: "[::1]:0"}, "unix:/run/lb.sock", "localhost:81"]
@@ -116,9 +117,14 @@ services:
     underscores: pass
     upgrades: [WebSocket, "*"]
     proxy_status: false
-    limits: {header_size: 1MiB, body_size: 10KB, interim_responses: 0}
+    trailers: pass
+    forwarded: true
+    limits: {header_size: 1MiB, body_size: 10KB, interim_responses: 0,
+      connections_per_address: 5, requests_per_connection: null,
+      request_body_rate: 0, lingering: 1MiB}
     timeouts:
-      {connect: 250ms, tunnel: 1d, send: 1h, proxy_protocol: 1, tls_handshake: 2}
+      {connect: 250ms, tunnel: 1d, send: 1h, proxy_protocol: 1, tls_handshake: 2,
+       request_body_grace: 0, connection_age: 1d}
     request_headers:
       set: {Host: one.one.one.one, X-Number: 1}
       add: {X-Via: [lb, "é"]}
@@ -136,6 +142,7 @@ upstreams:
     assert got.grace_period_seconds == 60.0
     assert got.graceful_shutdown_timeout_seconds == 0.5
     assert got.upstream_keepalive_pool_size == 0
+    assert got.buffer_budget == 1024**3
     (web,) = got.services
     assert web.listen == (
         Listen(target=Target("0.0.0.0", 6188)),
@@ -147,8 +154,15 @@ upstreams:
     assert web.trust_unix is True
     assert (web.framing, web.via, web.underscores) == ("h11", None, "pass")
     assert (web.upgrades, web.proxy_status) == ((b"websocket", b"*"), False)
+    assert (web.trailers, web.forwarded) == ("pass", True)
     assert web.limits == Limits(
-        header_size=1024**2, body_size=10_000, interim_responses=0
+        header_size=1024**2,
+        body_size=10_000,
+        interim_responses=0,
+        connections_per_address=5,
+        requests_per_connection=None,
+        request_body_rate=0,
+        lingering=1024**2,
     )
     assert web.timeouts == Timeouts(
         connect=0.25,
@@ -156,6 +170,8 @@ upstreams:
         send=3600.0,
         proxy_protocol=1.0,
         tls_handshake=2.0,
+        request_body_grace=0.0,
+        connection_age=86400.0,
     )
     assert web.request_headers == HeaderRules(
         set=((b"Host", b"one.one.one.one"), (b"X-Number", b"1")),

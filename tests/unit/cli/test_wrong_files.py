@@ -90,6 +90,11 @@ SEEN_AND_EXPECTED = [
         service("limits: {header_sise: 1}"),
         "4:12: services[0].limits.header_sise: unknown key, did you mean header_size?",
     ),
+    (
+        service("limits: {requests_per_connection: 0}"),
+        "4:37: services[0].limits.requests_per_connection: got 0,"
+        " expected a whole number of 1-1000000, or null",
+    ),
     ("qqqqq: 1\n", "1:1: qqqqq: unknown key, the nearest known one is version"),
     (
         "upgrade_sock_mode: 600",

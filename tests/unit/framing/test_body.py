@@ -230,3 +230,43 @@ def test_small_chunks_of_a_request_are_counted():
     for pieces in cuts.segmentations(small * 4):
         found = decode(ChunkedDecoder(CodecLimits(small_chunks=None)), pieces)
         assert found == (b"x" * 60, len(small * 4), "more")
+
+
+def test_chunks_with_extensions_or_leading_zeros_are_counted():
+    limits = CodecLimits(small_chunks=None, odd_chunks=3, chunk_extensions=1000)
+    plain, odd, tagged = b"1\r\nx\r\n", b"01\r\nx\r\n", b"1;a\r\nx\r\n"
+    for pieces in cuts.segmentations((plain + odd) * 3 + b"0000\r\n\r\n"):
+        assert decode(ChunkedDecoder(limits), pieces)[0::2] == (b"x" * 6, None)
+    for pieces in cuts.segmentations((odd + tagged + plain) * 2):
+        content, _, code = decode(ChunkedDecoder(limits), pieces)
+        assert code is ErrorCode.SYNTAX
+        assert content == b"x" * 4
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=18), max_size=40),
+    st.lists(st.integers(0, 400), max_size=5),
+    st.sampled_from([None, 5, 60]),
+    st.sampled_from([None, 5]),
+    st.sampled_from(
+        [b"0\r\n\r\n", b"1\rx", b"f\r\nx\r\n", b"1\r\nxx\r\n", b"00\r\n\r\n"]
+    ),
+)
+def test_runs_of_small_chunks_are_read_as_they_are_one_by_one(
+    parts, places, size, small, end
+):
+    limits = CodecLimits(body_size=size, small_chunks=small)
+    wire = b"".join(b"%X\r\n%b\r\n" % (len(part), part) for part in parts) + end
+    expected = decode(ChunkedDecoder(limits), cuts.bytewise(wire))
+    found = decode(ChunkedDecoder(limits), cuts.at(wire, places))
+    assert (found[0], found[2]) == (expected[0], expected[2])
+
+
+def test_a_read_that_begins_within_a_chunk_goes_on_with_whole_ones():
+    wire = (CHUNK + b"3\r\nabc\r\n" * 2) * 3
+    content = (LONG + b"abc" * 2) * 3
+    for at in range(1, len(CHUNK)):
+        decoder = ChunkedDecoder(CodecLimits())
+        first, second = decoder.receive(wire[:at]), decoder.receive(wire[at:])
+        assert first.content + second.content == content
+        assert second.chunks == b""

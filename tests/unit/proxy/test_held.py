@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from lbproto.framing.messages import Body, End
-from lbproto.proxy.held import HELD_LIMIT, HeldContent
+from lbproto.proxy.held import HELD_LIMIT, MOST_PIECES, HeldContent
 
 HALF = Body(1, b"x" * (HELD_LIMIT // 2))
 
@@ -61,3 +61,28 @@ def test_after_forgetting_nothing_is_held_any_more() -> None:
     assert held.take_unsent() == [Body(1, b"bc")]
     assert held.size == 0
     assert held.received == 3
+
+
+def test_pieces_are_few_however_small_they_are() -> None:
+    held = HeldContent()
+    content = bytes(range(256)) * 8
+    for octet in content:
+        held.add(Body(1, bytes((octet,))))
+    assert len(held._pieces) <= MOST_PIECES
+    assert held.size == held.received == len(content)
+    held.add(End(1))
+    assert [*held.take_unsent()] == [Body(1, content), End(1)]
+    assert held.intact
+
+
+def test_pieces_that_are_joined_stay_sent_or_unsent() -> None:
+    held, sent = HeldContent(), b""
+    for number in range(1000):
+        held.add(Body(1, b"%d," % number))
+        if number % 300 < 100:
+            sent += b"".join(piece.data for piece in held.take_unsent())
+    left = b"".join(piece.data for piece in held.take_unsent())
+    whole = b"".join(b"%d," % number for number in range(1000))
+    assert sent + left == whole
+    held.rewind()
+    assert b"".join(piece.data for piece in held.take_unsent()) == whole

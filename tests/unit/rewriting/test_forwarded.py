@@ -9,7 +9,12 @@ import pytest
 from lbproto.config import Service
 from lbproto.framing.headers import Headers
 from lbproto.machine.events import PeerInfo, TlsInfo
-from lbproto.rewriting.forwarded import is_trusted, set_forwarding, told_lines
+from lbproto.rewriting.forwarded import (
+    forwarded_line,
+    is_trusted,
+    set_forwarding,
+    told_lines,
+)
 
 TLS = TlsInfo(alpn="http/1.1", sni="a.example", version="TLSv1.3", peer_cert="")
 
@@ -105,3 +110,34 @@ def test_what_is_told_of_a_client_is_the_same_where_nothing_was_said(tls):
     set_forwarding(headers, b"", peer(tls=tls), trusted=False)
     told = told_lines("192.0.2.1", tls is not None)
     assert headers.wire() == b"Host: a\r\n" + told
+
+
+@pytest.mark.parametrize(
+    ("address", "authority", "element"),
+    [
+        ("192.0.2.1", b"a.example", b"for=192.0.2.1;host=a.example;proto=http"),
+        ("192.0.2.1", b"a:80", b'for=192.0.2.1;host="a:80";proto=http'),
+        ("192.0.2.1", b"a=b", b'for=192.0.2.1;host="a=b";proto=http'),
+        ("192.0.2.1", b"", b"for=192.0.2.1;proto=http"),
+        ("2001:db8::1", b"[::1]", b'for="[2001:db8::1]";host="[::1]";proto=http'),
+        ("fe80::1%eth0", b"a", b'for="[fe80::1]";host=a;proto=http'),
+        ("unix:", b"a", b"for=unknown;host=a;proto=http"),
+    ],
+)
+def test_the_standard_field_tells_the_same(address, authority, element):
+    # RFC 7239 4 and 6: what is no token is quoted, IPv6 in brackets.
+    assert forwarded_line(authority, peer(address)) == (
+        b"Forwarded: " + element + b"\r\n"
+    )
+
+
+def test_the_standard_field_goes_on_where_its_sender_is_trusted():
+    said = b"Forwarded: for=6.6.6.6\r\nForwarded: for=7.7.7.7;by=x\r\n"
+    ours = b"for=192.0.2.1;host=a;proto=https"
+    for trusted, known in ((True, b"for=6.6.6.6, for=7.7.7.7;by=x, "), (False, b"")):
+        headers = Headers(b"Host: a\r\n" + said)
+        set_forwarding(headers, b"a", peer(tls=TLS), trusted=trusted, standard=True)
+        assert headers.get_all(b"forwarded") == [known + ours]
+        headers = Headers(b"Host: a\r\n" + said)
+        set_forwarding(headers, b"a", peer(tls=TLS), trusted=trusted)
+        assert len(headers.get_all(b"forwarded")) == (2 if trusted else 0)
