@@ -1,7 +1,7 @@
 """The backend of the benchmark: an nginx with constant answers.
 
 `/few` and `/browser` are small, with five and with twelve fields; `/large` is 1 MiB
-and `/huge` 16 MiB, from files; `/upload` reads what comes.
+and `/huge` 16 MiB, from files; `/upload` reads all that comes, then answers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ http {{
     {listen}
     location = /few {{ {few} }}
     location = /browser {{ {browser} }}
-    location = /upload {{ return 200 "{text}"; }}
+    location = /upload {{
+      client_body_buffer_size 2m; proxy_pass_request_body off;
+      proxy_set_header Content-Length ""; proxy_pass http://{first}/few;
+    }}
   }}
 }}
 """
@@ -61,7 +64,7 @@ def backend(
             listen=listen,
             few=answer(few),
             browser=answer(browser),
-            text=CONTENT.decode(),
+            first=f"{addresses[0]}:{port}",
         )
         user = "user root;\n" if os.geteuid() == 0 else ""
         conf = folder / "nginx.conf"
