@@ -39,7 +39,8 @@ def run(target: str) -> None:
         one_input = importlib.import_module(f"fuzz.{target}").one_input
     if target in SPEAKS_HTTP:
         prefix = 0 if target == "fuzz_request" else 1
-        mutate = mutator(atheris.Mutate, prefix)
+        # Which function `Mutate` is, only `Fuzz` decides.
+        mutate = mutator(lambda data, most: atheris.Mutate(data, most), prefix)
         atheris.Setup(arguments(target, sys.argv), one_input, custom_mutator=mutate)
     else:
         atheris.Setup(arguments(target, sys.argv), one_input)

@@ -58,7 +58,7 @@ def pairs(fields: list[bytes]) -> tuple[list[bytes], list[bytes]]:
         name, mark, text = pair.partition(b"=")
         if mark and name.strip(b" \t") == NAME:
             ours.append(text.strip(b' \t"'))
-        else:
+        elif pair.strip(b" \t"):
             others.append(pair.strip(b" \t"))
     return ours, others
 
