@@ -54,18 +54,14 @@ def descriptors() -> int:
 def one_row(
     key: str, row: Row, plan: Plan, running: list[Running], rounds: int
 ) -> Result:
-    """Measure one row, in turns; who fails is left out of it, with a line."""
+    """Measure one row, in turns; who fails has no figure, and a line."""
     samples: dict[str, list[Sample]] = {}
-    failed: set[str] = set()
     for _ in range(1 if row.once else rounds):
         for one in running:
-            if one.name in failed:
-                continue
             try:
                 sample = row.measure(plan, one)
             except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
-                failed.add(one.name)
-                print(f"left out: {one.name}: {key}: {error}", file=sys.stderr)
+                print(f"no figure: {one.name}: {key}: {error}", file=sys.stderr)
                 continue
             samples.setdefault(one.name, []).append(sample)
     return Result(
@@ -74,11 +70,7 @@ def one_row(
         row.unit,
         row.goal,
         row.percent,
-        {
-            name: [sample.value for sample in found]
-            for name, found in samples.items()
-            if name not in failed
-        },
+        {name: [sample.value for sample in found] for name, found in samples.items()},
         {
             name: {
                 note: statistics.median(sample.notes[note] for sample in found)
@@ -89,7 +81,9 @@ def one_row(
     )
 
 
-def run(options: argparse.Namespace, plan: Plan, work: Work) -> list[Result]:
+def run(
+    options: argparse.Namespace, plan: Plan, work: Work, known: dict[str, str]
+) -> list[Result]:
     """Measure all rows, scene by scene; print each table when it is there."""
     found: dict[str, Result] = {}
     scene = running = None
@@ -107,6 +101,11 @@ def run(options: argparse.Namespace, plan: Plan, work: Work) -> list[Result]:
         assert running is not None
         found[key] = one_row(key, row, plan, running, options.rounds)
         print(table(found[key], BASE), flush=True)
+        if options.json is not None:  # also if a later row should fail
+            so_far = [found[key] for key in ROWS if key in found]
+            results = Results(machine(), known, options.rounds, plan.seconds, so_far)
+            text = json.dumps(results.plain(), indent=1)
+            options.json.write_text(text + "\n", "utf-8")
     stack.close()
     return [found[key] for key in ROWS if key in found]
 
@@ -191,10 +190,8 @@ def main() -> None:
         room = plan.idle + 500
         work = Work(backends=(), places=places, connections=room)
         known = versions(options.names, work)
-        rows = run(options, plan, work)
+        rows = run(options, plan, work, known)
     results = Results(machine(), known, options.rounds, plan.seconds, rows)
-    if options.json is not None:
-        options.json.write_text(json.dumps(results.plain(), indent=1) + "\n", "utf-8")
     if options.svg is not None:
         options.svg.write_text(chart.draw(results.plain()), "utf-8")
     print(results.summary(BASE))

@@ -142,6 +142,8 @@ def wrk(
         raise RuntimeError(f"wrk says:\n{result.stdout}{result.stderr}")
     if wrong:
         print(f"{path}, port {port}: {wrong} of {found[1]} went wrong", file=sys.stderr)
+    if not int(found[1]):
+        raise RuntimeError("no answer came")
     return Load(
         int(found[1]),
         float(found[2]) * UNITS[found[3]],
@@ -226,6 +228,7 @@ def connections(plan: Plan, running: Running) -> Sample:
     alone = few(small, running).value
     with idle_clients(running.proxy.port, plan.idle, b"/few"):
         crowded = few(small, running).value
+    time.sleep(SETTLED)  # all those connections end now
     notes = {"few": alone, "many": crowded, "open": float(plan.idle)}
     return Sample(crowded / alone, notes)
 
