@@ -25,7 +25,6 @@ SHOWN: Final = (
     "chunked",
     "connect",
     "websocket",
-    "latency",
 )
 COLUMNS: Final = 2
 WIDTH: Final = 440
@@ -109,7 +108,7 @@ def panel(row: Mapping[str, Any], names: Sequence[str], left: int, top: int) -> 
 
 
 def draw(results: Mapping[str, Any]) -> str:
-    """Draw the rows that are costs or times; those that are multiples are left out."""
+    """Draw the rows that are costs; times and multiples are left out."""
     rows = [row for row in results["rows"] if row["key"] in SHOWN and row["medians"]]
     names = list(results["versions"])
     height = HEAD + len(names) * BAR + GAP

@@ -1,7 +1,8 @@
 """What each kind of work costs each proxy, measured end to end, all in one run.
 
     python -m bench.e2e [--quick] [--rows A,B] [--only NAME ...] [--programs DIR]
-                        [--rounds N] [--seconds N] [--json FILE] [--svg FILE]
+                        [--rounds N] [--seconds N]
+                        [--json FILE] [--svg FILE] [--page FILE]
 
 Backends, proxies and load generators run on the loopback interface: the proxies on
 one core, the rest on the others. Rounds go from proxy to proxy, so that a disturbance
@@ -31,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench import chart, programs
 from bench.peers import BASE, PEERS, Work, find, versions
 from bench.programs import Missing
-from bench.report import Result, Results, table
+from bench.report import Result, Results, into_page, summary, table
 from bench.rows import ROWS, Plan, Row, Running, Sample
 from bench.scenes import SCENES, Cast
 
@@ -158,6 +159,7 @@ def arguments() -> argparse.Namespace:
     flags.add_argument("--rounds", type=int, default=5, help="runs of each proxy")
     flags.add_argument("--connections", type=int, default=32, help="under load")
     flags.add_argument("--json", type=Path, help="write all figures there")
+    flags.add_argument("--page", type=Path, help="put the figures into a page")
     flags.add_argument("--svg", type=Path, help="draw a chart there")
     options = flags.parse_args()
     options.rows = options.rows.split(",")
@@ -194,7 +196,10 @@ def main() -> None:
     results = Results(machine(), known, options.rounds, plan.seconds, rows)
     if options.svg is not None:
         options.svg.write_text(chart.draw(results.plain()), "utf-8")
-    print(results.summary(BASE))
+    print("### All rows\n\n" + summary(results.plain(), BASE))
+    if options.page is not None:
+        page = options.page.read_text("utf-8")
+        options.page.write_text(into_page(page, results.plain(), BASE), "utf-8")
     print(f"{time.monotonic() - started:.0f} seconds", file=sys.stderr)
 
 

@@ -26,6 +26,7 @@ from bench.programs import Missing
 
 __all__ = ["BASE", "PEERS", "Peer", "Work", "find", "versions"]
 
+NUMBER: Final = re.compile(r"\d+\.\d+\.\d+")
 BASE: Final = "nginx"
 """All ratios are to this one."""
 FOLDERS: Final = ("", "bin", "lib/python*/site-packages/*/*bin")
@@ -353,8 +354,6 @@ def versions(names: Sequence[str], work: Work) -> dict[str, str]:
             done = subprocess.run(
                 PEERS[name].version(work), capture_output=True, text=True, check=False
             )
-            number = re.search(
-                r"\d+\.\d+(?:\.\d+)?(?=[/\s\-]|$)", done.stdout + done.stderr
-            )
+            number = NUMBER.search(done.stdout + done.stderr)
             found[name] = number[0] if number is not None else "?"
     return found

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
-__all__ = ["Result", "Results", "table"]
+__all__ = ["Result", "Results", "into_page", "summary", "table"]
+
+BEGIN: Final = "<!-- figures -->"
+END: Final = "<!-- end of figures -->"
 
 
 class Result(NamedTuple):
@@ -39,32 +43,48 @@ class Results(NamedTuple):
         rows = [{**row._asdict(), "medians": row.medians()} for row in self.rows]
         return {**self._asdict(), "rows": rows}
 
-    def summary(self, base: str) -> str:
-        """Write all rows in one table: the base's figure, and multiples of it."""
-        names = [
-            name
-            for name in self.versions
-            if any(name in row.samples for row in self.rows)
-        ]
-        lines = [
-            "### All rows",
-            "",
-            "| | " + " | ".join(names) + " |",
-            "|---|" + "---:|" * len(names),
-        ]
-        for row in self.rows:
-            found = row.medians()
-            cells = []
-            for name in names:
-                one, unit = found.get(name), found.get(base)
-                if one is None:
-                    cells.append("-")
-                elif row.multiple or unit is None or name == base:
-                    cells.append(figure(one))
-                else:
-                    cells.append(f"{one / unit:.2f}x")
-            lines.append(f"| {row.title}, {row.unit} | " + " | ".join(cells) + " |")
-        return "\n".join([*lines, ""])
+
+def summary(results: Mapping[str, Any], base: str) -> str:
+    """Write all rows in one table: the base's figure, and multiples of it."""
+    rows = results["rows"]
+    names = [
+        name
+        for name in results["versions"]
+        if any(name in row["medians"] for row in rows)
+    ]
+    lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    for row in rows:
+        found = row["medians"]
+        cells = []
+        for name in names:
+            one, unit = found.get(name), found.get(base)
+            if one is None:
+                cells.append("-")
+            elif row["multiple"] or unit is None or name == base:
+                cells.append(figure(one))
+            else:
+                cells.append(f"{one / unit:.2f}x")
+        lines.append(f"| {row['title']}, {row['unit']} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def into_page(page: str, results: Mapping[str, Any], base: str) -> str:
+    """Put the figures into a page of Markdown, between its two marks."""
+    before, mark, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (mark and end):
+        raise ValueError(f"the page lacks {BEGIN} or {END}")
+    machine = results["machine"]
+    versions = results["versions"].items()
+    about = ", ".join(f"{name} {one}" for name, one in versions if "lb," not in name)
+    lines = [
+        f"Linux {machine['system'].split()[-1]}, {machine['cores']} cores, Python"
+        f" {machine['python']}; {about}; {results['rounds']} rounds of"
+        f" {results['seconds']} s.",
+        "",
+        summary(results, base),
+    ]
+    return before + BEGIN + "\n" + "\n".join(lines) + END + after
 
 
 def figure(one: float) -> str:
