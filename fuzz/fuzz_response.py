@@ -24,6 +24,7 @@ from fuzz.arena import (
     silent,
     world,
 )
+from lbproto.testing import cuts
 
 __all__ = ["REQUESTS", "one_input"]
 
@@ -76,7 +77,7 @@ def one_input(data: bytes) -> None:
     first, *others = [play(request, pieces, end) for pieces in segmentations(answer)]
     for other in others:
         assert other == first, "the way the bytes are cut matters"
-    assert play(request, [answer], end, "h11") == first, "the codecs differ"
+    assert play(request, cuts.whole(answer), end, "h11") == first, "the codecs differ"
 
 
 if __name__ == "__main__":
