@@ -1,224 +1,206 @@
-"""What a request costs each proxy, in µs of CPU, measured end to end.
+"""What each kind of work costs each proxy, measured end to end, all in one run.
 
-    python bench/e2e.py [--seconds S] [--rounds N] [--connections N] [--only NAME ...]
+    python -m bench.e2e [--quick] [--rows A,B] [--only NAME ...] [--programs DIR]
+                        [--rounds N] [--seconds N]
+                        [--json FILE] [--svg FILE] [--page FILE]
 
-A backend (nginx), the proxies and wrk run on the loopback interface: the proxy alone
-on one core, wrk and the backend on the others. Rounds alternate between the proxies,
-so that a disturbance does not hit one of them alone; the table shows medians. CPU
-time is counted, not requests per second, because it is what a machine has to give.
+Backends, proxies and load generators run on the loopback interface: the proxies on
+one core, the rest on the others. Rounds go from proxy to proxy, so that a disturbance
+does not hit one of them alone; the tables show medians. bench/README.md has more.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
-import re
+import platform
+import resource
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import time
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 # Run as a script, this knows only its own folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench import core, programs
-from bench.core import SETTINGS, Setting
-from bench.programs import Missing, Program
+from bench import chart, programs
+from bench.peers import BASE, PEERS, Work, find, versions
+from bench.programs import Missing
+from bench.report import Result, Results, into_page, summary, table
+from bench.rows import ROWS, Plan, Row, Running, Sample
+from bench.scenes import SCENES, Cast
 
 __all__ = ["main"]
 
-PROXIES: Final = {
-    "nginx, one worker": programs.nginx,
-    "HAProxy, one thread": programs.haproxy,
-    "lb, uvloop": programs.lb("uvloop"),
-    "lb, asyncio": programs.lb("asyncio"),
-    "lb, threads": programs.lb("threads"),
-    "lb, gevent": programs.lb("gevent"),
-}
-BASE: Final = "nginx, one worker"
-PAIR: Final = "two h11.Connections alone"
-ALONE: Final = {PAIR: core.two_h11, "the core alone": core.core_alone}
-EXCHANGES: Final = 2000
-REQUESTS: Final = re.compile(r"(\d+) requests in ([\d.]+)(us|ms|s|m)")
-UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+DESCRIPTORS: Final = 25_000
+"""What ten thousand clients and the backends of a thousand connections need."""
 
 
-class Load(NamedTuple):
-    """How hard, how long, and on which cores."""
-
-    seconds: float
-    rounds: int
-    connections: int
-    proxy_cores: Sequence[int]
-    other_cores: Sequence[int]
-
-
-class Sample(NamedTuple):
-    """One run: µs of CPU per request, and requests per second."""
-
-    cost: float
-    rate: float
+def descriptors() -> int:
+    """Raise the limit of open files as far as allowed, for children, too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (max(hard, DESCRIPTORS), hard):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            return limit
+    return soft
 
 
-def wrk(port: int, setting: Setting, load: Load, seconds: float) -> tuple[int, float]:
-    """Ask as often as it goes; return requests and seconds.
-
-    Raises:
-        RuntimeError: a response was wrong, or wrk cannot be understood.
-    """
-    fields = [f"-H{name}: {text}" for name, text in setting.request]
-    result = subprocess.run(
-        [
-            programs.program("wrk"),
-            "-t1",
-            f"-c{load.connections}",
-            f"-d{max(1, round(seconds))}s",
-            *fields,
-            f"http://127.0.0.1:{port}/",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, load.other_cores),
-    )
-    found = REQUESTS.search(result.stdout)
-    if found is None or "Non-2xx" in result.stdout or "Socket errors" in result.stdout:
-        raise RuntimeError(f"wrk says:\n{result.stdout}{result.stderr}")
-    return int(found[1]), float(found[2]) * UNITS[found[3]]
-
-
-def sample(proxy: Program, setting: Setting, load: Load) -> Sample:
-    """Measure one proxy once."""
-    before = programs.cpu_seconds(proxy.process.pid)
-    requests, seconds = wrk(proxy.port, setting, load, load.seconds)
-    spent = programs.cpu_seconds(proxy.process.pid) - before
-    return Sample(spent / requests * core.MICROSECONDS, requests / seconds)
-
-
-def measure(setting: Setting, load: Load, folder: Path) -> dict[str, list[Sample]]:
-    """Measure all proxies that are installed, in turns."""
+def one_row(
+    key: str, row: Row, plan: Plan, running: list[Running], rounds: int
+) -> Result:
+    """Measure one row, in turns; who fails has no figure, and a line."""
     samples: dict[str, list[Sample]] = {}
-    with contextlib.ExitStack() as stack:
-
-        def start(
-            name: str,
-            command: programs.Command,
-            backend: int,
-            cores: Sequence[int],
-        ) -> Program:
-            place = folder / re.sub(r"\W+", "-", name)
-            return stack.enter_context(
-                programs.started(name, command, backend, cores, place)
-            )
-
-        answering = programs.nginx_backend(setting)
-        backend = start("backend", answering, 0, load.other_cores)
-        running = []
-        for name, command in PROXIES.items():
+    for _ in range(1 if row.once else rounds):
+        for one in running:
             try:
-                running.append(start(name, command, backend.port, load.proxy_cores))
-            except Missing as missing:
-                print(f"skipped: {name}: {missing}", file=sys.stderr)
-        for proxy in running:
-            wrk(proxy.port, setting, load, 1.0)  # connections, caches
-        for _ in range(load.rounds):
-            for proxy in running:
-                samples.setdefault(proxy.name, []).append(sample(proxy, setting, load))
-    return samples
+                sample = row.measure(plan, one)
+            except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+                print(f"no figure: {one.name}: {key}: {error}", file=sys.stderr)
+                continue
+            samples.setdefault(one.name, []).append(sample)
+    return Result(
+        key,
+        row.title,
+        row.unit,
+        row.goal,
+        row.percent,
+        {name: [sample.value for sample in found] for name, found in samples.items()},
+        {
+            name: {
+                note: statistics.median(sample.notes[note] for sample in found)
+                for note in found[0].notes
+            }
+            for name, found in samples.items()
+        },
+    )
 
 
-def alone(
-    relay: Callable[[Setting, int], float], setting: Setting, load: Load
-) -> list[Sample]:
-    """Measure what needs no sockets, on the core where the proxies were."""
-    ours = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, load.proxy_cores)
-    try:
-        costs = [relay(setting, EXCHANGES) for _ in range(max(3, load.rounds))]
-    finally:
-        os.sched_setaffinity(0, ours)
-    return [Sample(cost, core.MICROSECONDS / cost) for cost in costs]
+def run(
+    options: argparse.Namespace, plan: Plan, work: Work, known: dict[str, str]
+) -> list[Result]:
+    """Measure all rows, scene by scene; print each table when it is there."""
+    found: dict[str, Result] = {}
+    scene = running = None
+    stack = contextlib.ExitStack()
+    for key in sorted(
+        options.rows, key=lambda key: list(SCENES).index(ROWS[key].scene)
+    ):
+        row = ROWS[key]
+        if row.once or row.scene != scene:
+            stack.close()
+            scene = row.scene
+            folder = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=plan.folder))
+            cast = Cast(plan, options.names, work, folder, stack)
+            running = SCENES[scene](cast)
+        assert running is not None
+        found[key] = one_row(key, row, plan, running, options.rounds)
+        print(table(found[key], BASE), flush=True)
+        if options.json is not None:  # also if a later row should fail
+            so_far = [found[key] for key in ROWS if key in found]
+            results = Results(machine(), known, options.rounds, plan.seconds, so_far)
+            text = json.dumps(results.plain(), indent=1)
+            options.json.write_text(text + "\n", "utf-8")
+    stack.close()
+    return [found[key] for key in ROWS if key in found]
 
 
-def ratio(cost: float, base: float | None) -> str:
-    """Write how many times as much something costs."""
-    return "-" if base is None else f"{cost / base:.2f}"
-
-
-def table(setting: Setting, samples: dict[str, list[Sample]]) -> str:
-    """Write the medians of one setting as Markdown."""
-    costs = {
-        name: statistics.median(one.cost for one in found)
-        for name, found in samples.items()
-    }
-    rows = [
-        f"### {setting.name}: {1 + len(setting.request)} fields out,"
-        f" {5 + len(setting.response)} back",
-        "",
-        "| | CPU µs/request | lowest to highest | of nginx | of two h11 | requests/s |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for name, cost in costs.items():
-        found = samples[name]
-        spread = sorted(one.cost for one in found)
-        rate = statistics.median(one.rate for one in found)
-        rows.append(
-            f"| {name} | {cost:.1f} | {spread[0]:.1f} to {spread[-1]:.1f}"
-            f" | {ratio(cost, costs.get(BASE))} | {ratio(cost, costs.get(PAIR))}"
-            f" | {rate if name in PROXIES else 0:.0f} |".replace(" 0 |", " |")
-        )
-    return "\n".join([*rows, ""])
-
-
-def load_of(options: argparse.Namespace) -> Load:
+def plan_of(options: argparse.Namespace, folder: Path) -> Plan:
     """Divide the cores: the first is the proxy's, the others are for the rest."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) == 1:
-        print("only one core: wrk and the proxies disturb each other", file=sys.stderr)
-    return Load(
-        options.seconds,
-        options.rounds,
-        options.connections,
-        cores[:1],
-        cores[1:] or cores,
+        print("only one core: load and proxies disturb each other", file=sys.stderr)
+    idle = min(10_000, int((descriptors() - 1000) * 0.9) // 2)
+    if idle < 10_000:
+        print(f"open connections: {idle}; the limit of files is low", file=sys.stderr)
+    if options.quick:
+        idle = min(idle, 2000)
+    return Plan(
+        seconds=1 if options.quick else options.seconds,
+        connections=options.connections,
+        idle=idle,
+        clients=500 if options.quick else 2000,
+        proxy_cores=cores[:1],
+        other_cores=cores[1:] or cores,
+        all_cores=cores,
+        folder=folder,
     )
+
+
+def machine() -> dict[str, str]:
+    """Describe the machine in general terms."""
+    release = ".".join(platform.release().split(".")[:2])
+    return {
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {release}",
+        "processor": platform.machine(),
+        "python": platform.python_version(),
+    }
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    flags = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    flags.add_argument("--quick", action="store_true", help="one round, three minutes")
+    flags.add_argument("--rows", default=",".join(ROWS), help="some of the default")
+    flags.add_argument(
+        "--only", nargs="+", default=[""], help="proxies whose names have these in them"
+    )
+    flags.add_argument(
+        "--programs", type=Path, action="append", default=[], help="where to look, too"
+    )
+    flags.add_argument("--seconds", type=int, default=2, help="of each run")
+    flags.add_argument("--rounds", type=int, default=5, help="runs of each proxy")
+    flags.add_argument("--connections", type=int, default=32, help="under load")
+    flags.add_argument("--json", type=Path, help="write all figures there")
+    flags.add_argument("--page", type=Path, help="put the figures into a page")
+    flags.add_argument("--svg", type=Path, help="draw a chart there")
+    options = flags.parse_args()
+    options.rows = options.rows.split(",")
+    for row in options.rows:
+        if row not in ROWS:
+            flags.error(f"no row {row!r}; there are {', '.join(ROWS)}")
+    options.names = [
+        name for name in PEERS if any(part in name for part in options.only)
+    ]
+    if options.quick:
+        options.rounds = 1
+    return options
 
 
 def main() -> None:
     """Run everything and print the tables."""
-    flags = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    flags.add_argument("--seconds", type=float, default=3.0, help="of each run")
-    flags.add_argument("--rounds", type=int, default=5, help="runs of each proxy")
-    flags.add_argument("--connections", type=int, default=32, help="of wrk")
-    flags.add_argument(
-        "--only", nargs="+", default=[""], help="proxies whose names have these in them"
-    )
-    options = flags.parse_args()
-    load = load_of(options)
-    for name in list(PROXIES):
-        if not any(part in name for part in options.only):
-            del PROXIES[name]
+    options = arguments()
+    places = [place.absolute() for place in options.programs]
     # So that a signal, too, ends what was started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         programs.program("wrk")
-        programs.nginx_binary()
+        find("nginx", places)  # is the backend, too
     except Missing as missing:
-        print(f"skipped: all proxies: {missing}", file=sys.stderr)
-        PROXIES.clear()
-    for number, setting in enumerate(SETTINGS):
-        samples: dict[str, list[Sample]] = {}
-        if PROXIES:
-            with tempfile.TemporaryDirectory(prefix="lb-bench-") as folder:
-                samples = measure(setting, load, Path(folder))
-        for name, relay in ALONE.items():
-            samples[name] = alone(relay, setting, load)
-        print(("\n" if number else "") + table(setting, samples), end="", flush=True)
+        sys.exit(f"{missing}; without it nothing can be measured")
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="lb-bench-") as folder:
+        plan = plan_of(options, Path(folder))
+        os.sched_setaffinity(0, plan.other_cores)
+        room = plan.idle + 500
+        work = Work(backends=(), places=places, connections=room)
+        known = versions(options.names, work)
+        rows = run(options, plan, work, known)
+    results = Results(machine(), known, options.rounds, plan.seconds, rows)
+    if options.svg is not None:
+        options.svg.write_text(chart.draw(results.plain()), "utf-8")
+    print("### All rows\n\n" + summary(results.plain(), BASE))
+    if options.page is not None:
+        page = options.page.read_text("utf-8")
+        options.page.write_text(into_page(page, results.plain(), BASE), "utf-8")
+    print(f"{time.monotonic() - started:.0f} seconds", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,8 @@ import argparse
 import contextlib
 import importlib.util
 import os
-import re
 import select
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -30,7 +28,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "runtimes"))
 
 from bench import programs
 from bench.core import SETTINGS
+from bench.load.hold import ask
 from bench.programs import Missing, Program
+from bench.usage import memory, threads
 from lbproto_runtimes.descriptors import raise_descriptor_limit
 
 __all__ = ["main"]
@@ -40,10 +40,6 @@ PACKAGES: Final = ("uvloop", "gevent")
 WARM: Final = 50
 """Clients before the first look: what is loaded at first use is no client's cost."""
 
-REQUEST: Final = b"GET / HTTP/1.1\r\nHost: bench.test\r\n\r\n"
-PSS: Final = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
-LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
-PATIENCE: Final = 30.0
 SETTLED: Final = 0.5
 """Seconds of quiet before memory is looked at."""
 
@@ -55,55 +51,6 @@ class Cost(NamedTuple):
     after: int
     each: float
     threads: int
-
-
-def family(pid: int) -> list[int]:
-    """Return a process and all that it started."""
-    found = [pid]
-    for member in found:  # grows while it is walked, generation by generation
-        with contextlib.suppress(OSError):
-            for task in Path(f"/proc/{member}/task").iterdir():
-                children = (task / "children").read_text("ascii").split()
-                found += [int(child) for child in children]
-    return found
-
-
-def memory(pid: int) -> int:
-    """Return the proportional set size of a process and its children, in KiB."""
-    total = 0
-    for member in family(pid):
-        text = Path(f"/proc/{member}/smaps_rollup").read_text("ascii")
-        found = PSS.search(text)
-        total += int(found[1]) if found is not None else 0
-    return total
-
-
-def threads(pid: int) -> int:
-    """Count the threads of a process and its children."""
-    return sum(len(os.listdir(f"/proc/{member}/task")) for member in family(pid))
-
-
-def ask(port: int) -> socket.socket:
-    """Connect, make one request, read its response, and stay connected.
-
-    Raises:
-        RuntimeError: the response was wrong, or the connection was closed.
-    """
-    client = socket.create_connection(("127.0.0.1", port), PATIENCE)
-    client.sendall(REQUEST)
-    read = b""
-    while True:
-        head, mark, content = read.partition(b"\r\n\r\n")
-        length = LENGTH.search(head + b"\r\n") if mark else None
-        if length is not None and len(content) >= int(length[1]):
-            break
-        data = client.recv(65536)
-        if not data:
-            raise RuntimeError(f"closed after {read!r}")
-        read += data
-    if not read.startswith(b"HTTP/1.1 200 "):
-        raise RuntimeError(f"not the response of the backend: {read!r}")
-    return client
 
 
 def measure(proxy: Program, count: int) -> Cost:

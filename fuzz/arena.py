@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Final, Literal
 
 import h11
 
@@ -23,6 +24,7 @@ from lbproto.testing.sim import Endpoint, Sim
 __all__ = [
     "ADDRESSES",
     "GET",
+    "Codec",
     "Judge",
     "client_of",
     "responses",
@@ -33,6 +35,8 @@ __all__ = [
     "world",
 ]
 
+Codec = Literal["native", "h11"]
+"""Which codec reads and writes HTTP."""
 ADDRESSES: Final = ("10.0.0.1:80", "10.0.0.2:80")
 GET: Final = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
 OK: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
@@ -41,11 +45,12 @@ BACKENDS: Final = (Backend(target=Target("10.0.0.1", 80)),)
 BOTH: Final = (*BACKENDS, Backend(target=Target("10.0.0.2", 80)))
 
 
-def world(*, backends: int = 1) -> Sim:
+def world(*, backends: int = 1, framing: Codec = "native") -> Sim:
     """Make a balancer in front of one or two backends, which are not there yet."""
     servers = BOTH[:backends]
+    service = replace(WEB, framing=framing)
     upstreams = {"web": Upstream(name="web", backends=servers)}
-    return Sim(Config(services=(WEB,), upstreams=upstreams))
+    return Sim(Config(services=(service,), upstreams=upstreams))
 
 
 def silent(end: Endpoint, data: bytes) -> None:

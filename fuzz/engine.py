@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["run"]
+from fuzz.mutators import mutated
+
+__all__ = ["mutator", "run"]
 
 HERE = Path(__file__).parent
 OURS = ("lbproto", "lbproto_cli", "h11", "fuzz")
 MEASURED = ["lbproto", "lbproto_cli", "h11"]
+SPEAKS_HTTP = ("fuzz_request", "fuzz_response", "fuzz_chunked")
+"""Targets whose inputs are HTTP, if for a byte in front that chooses something."""
 
 
 def run(target: str) -> None:
@@ -32,8 +37,31 @@ def run(target: str) -> None:
             del sys.modules[name]
     with atheris.instrument_imports(include=MEASURED):
         one_input = importlib.import_module(f"fuzz.{target}").one_input
-    atheris.Setup(arguments(target, sys.argv), one_input)
+    if target in SPEAKS_HTTP:
+        prefix = 0 if target == "fuzz_request" else 1
+        # Which function `Mutate` is, only `Fuzz` decides.
+        mutate = mutator(lambda data, most: atheris.Mutate(data, most), prefix)
+        atheris.Setup(arguments(target, sys.argv), one_input, custom_mutator=mutate)
+    else:
+        atheris.Setup(arguments(target, sys.argv), one_input)
     atheris.Fuzz()
+
+
+def mutator(
+    usual: Callable[[bytes, int], bytes], prefix: int
+) -> Callable[[bytes, int, int], bytes]:
+    """Make what changes inputs: half the time as libFuzzer does, half as attackers do.
+
+    `prefix` bytes in front are no HTTP, and only libFuzzer changes them.
+    """
+
+    def mutate(data: bytes, most: int, seed: int) -> bytes:
+        if seed % 2 or most <= prefix:
+            return bytes(usual(data, most))
+        front = data[:prefix]
+        return front + mutated(data[prefix:], most - len(front), seed)
+
+    return mutate
 
 
 def arguments(target: str, argv: list[str]) -> list[str]:
@@ -46,7 +74,7 @@ def arguments(target: str, argv: list[str]) -> list[str]:
         found.append(str(corpus))
         folders = [HERE / kind / name for kind in ("seeds", "regressions")]
         found += [str(folder) for folder in folders if folder.is_dir()]
-    http = name not in ("config", "handover", "proxy_protocol")
+    http = target in (*SPEAKS_HTTP, "fuzz_events")
     if http and not any(one.startswith("-dict=") for one in argv):
         found.append(f"-dict={HERE / 'http.dict'}")
     return found

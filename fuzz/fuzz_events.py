@@ -4,8 +4,8 @@ Each step is one byte that says what happens, at times with one more byte that s
 to whom, how long, or which words: clients come and send words of HTTP, whole, cut
 or broken; backends answer too early, too much or not at all, end or reset; readers
 stop and go on; dials fail; time jumps; the operator drains. The simulator checks
-the order of the effects; here it is checked that nothing raises and that nothing
-is left afterwards.
+the order of the effects; here it is checked that nothing raises, that nothing is left
+afterwards, and that clients get the same whichever codec reads and writes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 # Run as a script, this knows only its own folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fuzz.arena import ADDRESSES, GET, settle, silent, world
+from fuzz.arena import ADDRESSES, GET, Codec, settle, silent, world
 from lbproto.machine.events import ConnectError
 from lbproto.testing.sim import Endpoint
 
@@ -77,10 +77,10 @@ MODES = (None, *ConnectError)
 class Script:
     """One run: the world, and the bytes that say what happens next."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, framing: Codec) -> None:
         self._data = data
         self._at = 0
-        self.sim = world(backends=2)
+        self.sim = world(backends=2, framing=framing)
         self.backends = [self.sim.backend(address, silent) for address in ADDRESSES]
         self.clients: list[Endpoint] = []
         self._ended: list[Endpoint] = []  # they sent FIN
@@ -209,13 +209,19 @@ STEPS = (
 """What a byte of the script means."""
 
 
-def one_input(data: bytes) -> None:
-    """Play one script to its end."""
-    script = Script(data)
+def play(data: bytes, framing: Codec) -> list[tuple[bytes, bool]]:
+    """Play one script to its end; return what each client got."""
+    script = Script(data, framing)
     script.come()
     while script.more:
         STEPS[script.number(len(STEPS))](script)
     settle(script.sim)
+    return [(client.received, client.eof) for client in script.clients]
+
+
+def one_input(data: bytes) -> None:
+    """Play one script with each codec."""
+    assert play(data, "native") == play(data, "h11"), "the codecs differ"
 
 
 if __name__ == "__main__":

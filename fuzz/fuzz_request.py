@@ -1,8 +1,8 @@
 """Whatever a client sends: every byte of the input is one client's stream.
 
-The balancer never raises; however the stream is cut, the client gets the same bytes
-and the backend the same requests; what the backend gets, h11 can read; and
-afterwards no lease and no connection is left.
+The balancer never raises; however the stream is cut, and whichever codec reads it, the
+client gets the same bytes and the backend the same requests; what the backend gets,
+h11 can read; and afterwards no lease and no connection is left.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fuzz.arena import (
     ADDRESSES,
+    Codec,
     Judge,
     client_of,
     segmentations,
@@ -22,13 +23,14 @@ from fuzz.arena import (
     without_continue,
     world,
 )
+from lbproto.testing import cuts
 
 __all__ = ["one_input"]
 
 
-def play(pieces: list[bytes]) -> tuple[object, ...]:
+def play(pieces: list[bytes], framing: Codec = "native") -> tuple[object, ...]:
     """Send these reads; return what came out on both sides."""
-    sim, judge = world(), Judge()
+    sim, judge = world(framing=framing), Judge()
     sim.backend(ADDRESSES[0], judge)
     client = sim.client()
     for piece in pieces:
@@ -50,6 +52,7 @@ def one_input(data: bytes) -> None:
     first, *others = [play(pieces) for pieces in segmentations(data)]
     for other in others:
         assert other == first, "the way the bytes are cut matters"
+    assert play(cuts.whole(data), "h11") == first, "the codecs differ"
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 The first byte chooses the request, and whether the backend ends with FIN, a reset,
 or silence. The balancer never raises; what the client gets, h11 can read, unless a
-tunnel was agreed on; however the answer is cut, the client reads the same; and
-nothing is left afterwards.
+tunnel was agreed on; however the answer is cut, and whichever codec reads it, the
+client reads the same; and nothing is left afterwards.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ from pathlib import Path
 # Run as a script, this knows only its own folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fuzz.arena import ADDRESSES, GET, responses, segmentations, settle, silent, world
+from fuzz.arena import (
+    ADDRESSES,
+    GET,
+    Codec,
+    responses,
+    segmentations,
+    settle,
+    silent,
+    world,
+)
+from lbproto.testing import cuts
 
 __all__ = ["REQUESTS", "one_input"]
 
@@ -31,9 +41,11 @@ REQUESTS = (
 ENDS = ("keep", "close", "abort")
 
 
-def play(request: bytes, pieces: list[bytes], end: str) -> tuple[object, ...]:
+def play(
+    request: bytes, pieces: list[bytes], end: str, framing: Codec = "native"
+) -> tuple[object, ...]:
     """Answer one request with these reads; return what the client reads."""
-    sim = world()
+    sim = world(framing=framing)
     backend = sim.backend(ADDRESSES[0], silent)
     client = sim.client()
     client.send(request)
@@ -65,6 +77,7 @@ def one_input(data: bytes) -> None:
     first, *others = [play(request, pieces, end) for pieces in segmentations(answer)]
     for other in others:
         assert other == first, "the way the bytes are cut matters"
+    assert play(request, cuts.whole(answer), end, "h11") == first, "the codecs differ"
 
 
 if __name__ == "__main__":

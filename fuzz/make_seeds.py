@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Final
 # Run as a script, this knows only its own folder.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from fuzz.fuzz_chunked import LIMITS
 from fuzz.fuzz_events import CLIENT_WORDS, SERVER_WORDS, STEPS
 from fuzz.fuzz_handover import STARTS, WORDS, script
 from fuzz.fuzz_response import ENDS, REQUESTS
@@ -69,6 +71,33 @@ def responses(vectors: list[Vector]) -> Iterator[tuple[str, bytes]]:
         end = ends[str(vector.get("backend_then", "keep"))]
         choice = kind + len(REQUESTS) * ENDS.index(end)
         yield str(vector["id"]), bytes([choice]) + answer
+
+
+CHUNKED: Final = re.compile(rb"(?i)transfer-encoding:[^\n]*chunked")
+
+
+def bodies(vectors: list[Vector]) -> Iterator[tuple[str, bytes]]:
+    """Yield what follows heads with Transfer-Encoding, behind the byte for limits."""
+    for vector in vectors:
+        for side in ("client", "backend"):
+            head, _, body = octets(vector, side).partition(b"\r\n\r\n")
+            if CHUNKED.search(head) and body:
+                yield f"{vector['id']}", bytes([len(body) % len(LIMITS)]) + body
+
+
+def cookies(_: list[Vector]) -> Iterator[tuple[str, bytes]]:
+    """Yield lines of Cookie; the bytes 1 to 3 stand for values."""
+    for number in (1, 2, 3):
+        yield f"alone-{number}", b"lb=%c" % number
+        yield f"among-{number}", b"a=b; lb=%c; c=d" % number
+        yield f"quoted-{number}", b'lb="%c"' % number
+    yield "both", b"lb=\x02; lb=\x01"
+    yield "lines", b"a=b\nlb=\x03;lb=\x02\n\nc=d"
+    yield "blanks", b" lb \t= \x01 ;; ; lb"
+    yield "names", b"xlb=\x01; lbx=\x01; LB=\x01; lb==\x01; =lb; lb="
+    yield "longer", b"lb=\x01\x02; lb=x\x01"
+    yield "comma", b"lb=\x01, lb=\x02"
+    yield "empty", b";"
 
 
 def step(name: str, *numbers: int) -> bytes:
@@ -237,6 +266,8 @@ def main() -> None:
     ]
     makers = {
         "request": requests,
+        "chunked": bodies,
+        "affinity": cookies,
         "response": responses,
         "events": events,
         "config": configs,

@@ -57,10 +57,10 @@ class Affinity:
         values, others = [], []
         for pair in b";".join(fields).split(b";"):
             found = self._pattern.fullmatch(pair)
-            if found is None:
-                others.append(pair.strip(b" \t"))
-            else:
+            if found is not None:
                 values.append(found[1].strip(b' \t"'))
+            elif other := pair.strip(b" \t"):
+                others.append(other)
         if not values:
             return None
         if others:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from fuzz import (
+    fuzz_affinity,
+    fuzz_chunked,
     fuzz_config,
     fuzz_events,
     fuzz_handover,
@@ -19,6 +21,8 @@ from fuzz import (
 FUZZ = Path(__file__).parents[2] / "fuzz"
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "request": fuzz_request.one_input,
+    "chunked": fuzz_chunked.one_input,
+    "affinity": fuzz_affinity.one_input,
     "response": fuzz_response.one_input,
     "events": fuzz_events.one_input,
     "config": fuzz_config.one_input,

@@ -63,6 +63,8 @@ def test_members_that_change_are_noticed() -> None:
         (b"a=b;lb=%b", b"Cookie: a=b\r\n"),
         (b'lb="%b"; a="b c"', b'Cookie: a="b c"\r\n'),
         (b"lb=x; lb=%b; a", b"Cookie: a\r\n"),
+        (b";a=b; ;lb=%b; ", b"Cookie: a=b\r\n"),
+        (b"lb=%b;", b""),
         (b"lbx=1; lb = %b", b"Cookie: lbx=1\r\n"),
         (b"a=b\r\nCookie: lb=%b\r\nCookie: c=d", b"Cookie: a=b; c=d\r\n"),
     ],
