@@ -122,7 +122,7 @@ def plan_of(options: argparse.Namespace, folder: Path) -> Plan:
     if options.quick:
         idle = min(idle, 2000)
     return Plan(
-        seconds=1 if options.quick else options.seconds,
+        seconds=0.5 if options.quick else options.seconds,
         connections=options.connections,
         idle=idle,
         clients=500 if options.quick else 2000,
@@ -155,7 +155,7 @@ def arguments() -> argparse.Namespace:
     flags.add_argument(
         "--programs", type=Path, action="append", default=[], help="where to look, too"
     )
-    flags.add_argument("--seconds", type=int, default=2, help="of each run")
+    flags.add_argument("--seconds", type=float, default=2, help="of each run")
     flags.add_argument("--rounds", type=int, default=5, help="runs of each proxy")
     flags.add_argument("--connections", type=int, default=32, help="under load")
     flags.add_argument("--json", type=Path, help="write all figures there")

@@ -35,7 +35,7 @@ class Results(NamedTuple):
     machine: dict[str, str]
     versions: dict[str, str]
     rounds: int
-    seconds: int
+    seconds: float
     rows: list[Result]
 
     def plain(self) -> dict[str, object]:
@@ -80,7 +80,7 @@ def into_page(page: str, results: Mapping[str, Any], base: str) -> str:
     lines = [
         f"Linux {machine['system'].split()[-1]}, {machine['cores']} cores, Python"
         f" {machine['python']}; {about}; {results['rounds']} rounds of"
-        f" {results['seconds']} s.",
+        f" {results['seconds']:g} s.",
         "",
         summary(results, base),
     ]
