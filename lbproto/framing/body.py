@@ -119,6 +119,8 @@ class _Expects(Enum):
     NOTHING = auto()
 
 
+SIZE: Final = _Expects.SIZE
+
 SIZE_DIGITS: Final = 16
 
 SMALL: Final = 16
@@ -210,6 +212,21 @@ class ChunkedDecoder:
         if len(content) > before:
             whole = 0  # the read holds a chunk that is not whole, or not canonical
         return Piece(b"".join(content), at, self.complete, error, data[:whole])
+
+    def straight(self, data: bytes) -> int:
+        """Take a read, if it is one whole canonical chunk that is not small.
+
+        Returns the bytes of content in it; 0: it is not, and nothing was taken.
+        """
+        found = CANONICAL.match(data)
+        if found is None or self._expects is not SIZE or self._line:
+            return 0
+        size = int(found[1], 16)
+        whole = len(data) == found.end() + size + 2 and data.endswith(b"\r\n")
+        if not whole or size < SMALL or self._limits.body_size is not None:
+            return 0
+        self._total += size
+        return size
 
     def _chunks(self, data: bytes, at: int, content: list[bytes]) -> int:
         """Take chunks that are whole and canonical, or else one line that is not."""

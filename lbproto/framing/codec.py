@@ -66,6 +66,11 @@ class ServerCodec(Protocol):
         """
         ...
 
+    @property
+    def in_chunks(self) -> bool:
+        """The content of the response goes out in chunks, and some may follow."""
+        ...
+
     def take_output(self) -> bytes:
         """Return what is to be written now, and forget it."""
         ...
@@ -115,6 +120,13 @@ class ClientCodec(Protocol):
 
     def receive(self, data: bytes) -> list[HttpEvent]:
         """Take bytes from the backend."""
+        ...
+
+    def straight(self, data: bytes) -> int:
+        """Take a read, if it is one whole chunk in the form in which we would write it.
+
+        Returns the bytes of content in it; 0: it is not, and nothing was taken.
+        """
         ...
 
     def receive_eof(self) -> list[HttpEvent]:

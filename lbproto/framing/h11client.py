@@ -110,6 +110,10 @@ class H11ClientCodec:
             return [self._fail(ErrorCode.RESPONSE_INVALID, detail)]
         return self._read(data, self._reader)
 
+    def straight(self, data: bytes) -> int:
+        """Take nothing: h11 is to see everything."""
+        return 0
+
     def receive_eof(self) -> list[HttpEvent]:
         """Take the backend's end of stream: an `End`, or a `Reset` if cut short."""
         self._persistent = False

@@ -132,6 +132,11 @@ class H11ServerCodec:
         else:
             self._send_final(event)
 
+    @property
+    def in_chunks(self) -> bool:
+        """Never: what goes out is h11's."""
+        return False
+
     def take_output(self) -> bytes:
         """Return what is to be written now, and forget it."""
         data = b"".join(self._out)

@@ -143,6 +143,11 @@ class NativeServerCodec:
         else:
             self._send_final(event)
 
+    @property
+    def in_chunks(self) -> bool:
+        """The content of the response goes out in chunks, and some may follow."""
+        return self._out.in_chunks
+
     def take_output(self) -> bytes:
         """Return what is to be written now, and forget it."""
         return self._out.take()

@@ -110,6 +110,11 @@ class NativeClientCodec:
             self._surplus = True  # a response that nobody asked for (RFC 9112 9.2)
         return []
 
+    def straight(self, data: bytes) -> int:
+        """Take a read that is one whole chunk; see `ClientCodec`."""
+        decoder = self._decoder
+        return 0 if decoder is None else decoder.straight(data)
+
     def receive_eof(self) -> list[HttpEvent]:
         """Take the backend's end of stream: an `End`, or a `Reset` if cut short."""
         self._persistent = False

@@ -35,6 +35,11 @@ class Outflow:
         """No message is on its way."""
         return self._left == NOTHING
 
+    @property
+    def in_chunks(self) -> bool:
+        """Content is on its way in chunks."""
+        return self._left == CHUNKS
+
     def interim(self, head: bytes) -> None:
         """Write a head that has no content and is not the last of its exchange.
 

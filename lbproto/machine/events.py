@@ -195,6 +195,6 @@ Event: TypeAlias = (
 )
 
 BackendEvent: TypeAlias = (
-    Data | Connected | ConnectFailed | Eof | Lost | WriteBlocked | WriteUnblocked
+    Connected | ConnectFailed | Eof | Lost | WriteBlocked | WriteUnblocked
 )
-"""What happens on a connection to a backend."""
+"""What happens on a connection to a backend, beside `Data`."""

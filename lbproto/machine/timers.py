@@ -56,32 +56,45 @@ NONE_ARMED: Final = [INFINITY] * len(Timer)
 class TimerTable:
     """At most one deadline per `Timer`."""
 
-    __slots__ = ("_at",)
+    __slots__ = ("_at", "_next")
 
     def __init__(self) -> None:
         self._at = NONE_ARMED.copy()
+        self._next: float | None = INFINITY  # None: it has to be found
 
     def set(self, timer: Timer, at: float) -> None:
         """Arm or move a timer."""
+        earliest = self._next
+        if earliest is not None:
+            if at < earliest:
+                self._next = at
+            elif self._at[timer] == earliest:
+                self._next = None
         self._at[timer] = at
 
     def clear(self, *timers: Timer) -> None:
         """Disarm timers, armed or not."""
         for timer in timers:
-            self._at[timer] = INFINITY
+            if self._at[timer] != INFINITY:
+                self._at[timer] = INFINITY
+                self._next = None
 
     def clear_all(self) -> None:
         """Disarm every timer."""
-        self._at = NONE_ARMED.copy()
+        if self._next != INFINITY:
+            self._at = NONE_ARMED.copy()
+            self._next = INFINITY
 
     def suspend(self) -> list[float]:
         """Disarm every timer; return what `resume` takes."""
         at, self._at = self._at, NONE_ARMED.copy()
+        self._next = INFINITY
         return at
 
     def resume(self, held: list[float], seconds: float) -> None:
         """Arm what was suspended again, so much later."""
         self._at = [at + seconds for at in held]
+        self._next = None
 
     def armed(self, timer: Timer) -> bool:
         """Tell whether a timer is armed."""
@@ -90,13 +103,17 @@ class TimerTable:
     @property
     def next(self) -> float:
         """The earliest deadline; infinity when nothing is armed."""
-        return min(self._at)
+        earliest = self._next
+        if earliest is None:
+            earliest = self._next = min(self._at)
+        return earliest
 
     def due(self, now: float) -> Timer | None:
         """Disarm and return one expired timer, most important first."""
         for timer in Timer:
             if self._at[timer] <= now:
                 self._at[timer] = math.inf
+                self._next = None
                 return timer
         return None
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from lbproto.framing.messages import RequestHead, Version
+from lbproto.framing.messages import HTTP11, RequestHead
 from lbproto.machine.effects import AccessRecord
 from lbproto.machine.errors import ErrorCode
 from lbproto.machine.events import PeerInfo
 from lbproto.machine.values import ConnId
 
 __all__ = ["Tally"]
-
-
-VERSIONS: Final = {version: version.value.decode("ascii") for version in Version}
 
 
 class Tally:
@@ -44,7 +39,7 @@ class Tally:
             method = head.method.decode("ascii")
             target = head.target.decode("ascii")
             authority = head.authority.decode("ascii")
-            version = VERSIONS[head.version]
+            version = "1.1" if head.version is HTTP11 else head.version.value.decode()
         # By position: names would cost as much again as the record.
         return AccessRecord(
             conn,

@@ -20,6 +20,7 @@ from lbproto.framing.messages import (
     ResponseHead,
     Version,
 )
+from lbproto.machine.effects import Send
 from lbproto.machine.errors import ErrorCode
 from lbproto.machine.timers import Timer
 from lbproto.proxy.stages import PASSING_ON, Stage, Step
@@ -39,12 +40,20 @@ NOTHING: Final[frozenset[bytes]] = frozenset()
 class Answer:
     """One response on its way back."""
 
-    __slots__ = ("_exchange", "_interims", "_nominated", "continued", "unframed")
+    __slots__ = (
+        "_exchange",
+        "_interims",
+        "_nominated",
+        "_straight",
+        "continued",
+        "unframed",
+    )
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._interims = 0
         self._nominated = NOTHING
+        self._straight = False  # chunks may pass as they come
         self.continued = False
         """A 100 (Continue) went to the client."""
         self.unframed = False
@@ -56,6 +65,11 @@ class Answer:
         if exchange.tunnel is not None:
             exchange.tunnel.data(attempt.conn, data, exchange.out)
             exchange.touch_tunnel(now)
+            return
+        if self._straight and (size := attempt.straight(data)):
+            exchange.tally.sent += size
+            exchange.out.append(Send(exchange.client.conn, data))
+            self.expect_more(now)
             return
         events = attempt.receive(data)
         if exchange.conduct is not None:
@@ -202,7 +216,9 @@ class Answer:
             and request.version is Version.HTTP10
             and out.body.kind is BodyKind.STREAM
         )
-        exchange.client.codec.send(out)
+        codec = exchange.client.codec
+        codec.send(out)
+        self._straight = codec.in_chunks and exchange.conduct is None
 
     def composed(self, head: ResponseHead, now: float) -> ResponseHead:
         """Make the head that the client gets."""

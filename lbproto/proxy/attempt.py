@@ -109,6 +109,10 @@ class Attempt:
         self.answered = True
         return self._codec.receive(data)
 
+    def straight(self, data: bytes) -> int:
+        """Take a read that is one whole chunk; see `ClientCodec`."""
+        return self._codec.straight(data)
+
     def receive_eof(self) -> list[HttpEvent]:
         """Take the end of the backend's stream."""
         return self._codec.receive_eof()

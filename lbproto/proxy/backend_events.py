@@ -8,7 +8,6 @@ from lbproto.machine.events import (
     BackendEvent,
     Connected,
     ConnectFailed,
-    Data,
     Eof,
     Lost,
     WriteBlocked,
@@ -25,8 +24,6 @@ __all__ = ["tell"]
 def tell(exchange: Exchange, attempt: Attempt, event: BackendEvent, now: float) -> None:
     """Tell an exchange what happened on the connection that it uses."""
     match event:
-        case Data(_, data):
-            exchange.answer.on_data(attempt, data, now)
         case Connected(_, tls):
             exchange.delivery.on_connected(tls, now)
         case ConnectFailed():

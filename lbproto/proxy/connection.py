@@ -136,25 +136,20 @@ class ProxyConnection:
         Raises:
             LocalProtocolError: the runtime broke its contract.
         """
-        if self.recess is None:
-            self._take(event, now)
-        else:
-            for timely in self.recess.timely(event):
-                self._take(timely, now)
+        recess = self.recess
+        for one in (event,) if recess is None else recess.timely(event):
+            if type(one) is not Data:
+                self._handle_rare(one, now)
+            elif one.conn == self.conn:
+                self._client_data(one.data, now)
+            else:
+                self._of_backend(one, now)
+            while self._resume:
+                self._next_request(now)
         if not self.closed:
             self._flow.settle(self._exchange, self._lingering, now)
         effects, self.out = self.out, []  # an idle connection keeps none
         return effects
-
-    def _take(self, event: Event, now: float) -> None:
-        if not isinstance(event, Data):
-            self._handle_rare(event, now)
-        elif event.conn == self.conn:
-            self._client_data(event.data, now)
-        else:
-            self._of_backend(event, now)
-        while self._resume:
-            self._next_request(now)
 
     def _handle_rare(self, event: Event, now: float) -> None:
         match event:
@@ -182,15 +177,18 @@ class ProxyConnection:
             case _:
                 self._of_backend(event, now)
 
-    def _of_backend(self, event: BackendEvent, now: float) -> None:
+    def _of_backend(self, event: Data | BackendEvent, now: float) -> None:
         """Hand an event to the exchange that uses its connection now."""
         exchange = self._exchange
         attempt = exchange.delivery.attempt if exchange is not None else None
         if exchange is None or attempt is None or attempt.conn != event.conn:
             if event.conn > self._known:
                 raise LocalProtocolError(f"{event!r}: a connection that is not ours")
-            return  # closed or parked by us while the event was on its way
-        tell(exchange, attempt, event, now)
+            # Else we closed or parked it while the event was on its way.
+        elif isinstance(event, Data):
+            exchange.answer.on_data(attempt, event.data, now)
+        else:
+            tell(exchange, attempt, event, now)
 
     # -- the client ----------------------------------------------------------
 

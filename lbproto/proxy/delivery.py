@@ -96,11 +96,13 @@ class Delivery:
         exchange = self._exchange
         site = exchange.site
         balancer = site.balancer
-        self._key = exchange.key(upstream)
         self._destination = destination = site.destinations.get(upstream)
-        if destination is not None and destination.affinity is not None:
-            members = balancer.members(upstream)
-            self._wanted = destination.affinity.take(request.headers, members)
+        if destination is not None:
+            if destination.keyed:
+                self._key = exchange.key(upstream)
+            if destination.affinity is not None:
+                members = balancer.members(upstream)
+                self._wanted = destination.affinity.take(request.headers, members)
         lease = balancer.lease(
             upstream, self._failed, now, self._key, prefer=self._wanted
         )

@@ -60,7 +60,6 @@ from lbproto.selection.keys import request_key
 if TYPE_CHECKING:
     from lbproto.proxy.attempt import Attempt
     from lbproto.proxy.connection import ProxyConnection
-    from lbproto.proxy.site import Site
 
 __all__ = ["Exchange"]
 
@@ -78,6 +77,7 @@ class Exchange:
         "delivery",
         "head",
         "service",
+        "site",
         "stage",
         "stream",
         "tally",
@@ -90,6 +90,7 @@ class Exchange:
         self.stage = Stage.IDLE
         self.stream = stream
         self.client = client
+        self.site = client.site
         self.service = client.site.service
         """What holds for this request: the service, as the route has changed it."""
         self.head: RequestHead | None = None
@@ -107,11 +108,6 @@ class Exchange:
         """Its own once we wait for content."""
 
     # -- what the client connection and the delivery ask ---------------------
-
-    @property
-    def site(self) -> Site:
-        """The service that this belongs to."""
-        return self.client.site
 
     @property
     def out(self) -> list[Effect]:
@@ -150,10 +146,10 @@ class Exchange:
         return self.delivery.held.size + codec
 
     def key(self, upstream: str) -> bytes:
-        """What gives the request its backend; empty where nothing does."""
+        """What gives the request its backend, where a policy asks for it."""
         rule = self.site.balancer.hash_on(upstream)
-        if rule is None or self.head is None:
-            return b""
+        assert rule is not None, "the upstream's policy is one with a key"
+        assert self.head is not None, "a request goes there"
         return request_key(rule, self.head, self.client.peer)
 
     def go(self, step: Step) -> None:

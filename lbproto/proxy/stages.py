@@ -9,7 +9,7 @@ can happen to a stage stands in the table. What to do on a step is code in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, auto
+from enum import IntEnum
 from typing import Final
 
 from lbproto.machine.errors import LocalProtocolError
@@ -17,47 +17,47 @@ from lbproto.machine.errors import LocalProtocolError
 __all__ = ["PASSING_ON", "TRANSITIONS", "Stage", "Step", "advance", "mermaid"]
 
 
-class Stage(Enum):
+class Stage(IntEnum):
     """Where an exchange stands, both directions together."""
 
-    IDLE = auto()
+    IDLE = 0
     """No request yet."""
-    CHOOSING = auto()
+    CHOOSING = 1
     """The request head is known; a backend is being picked, or waits for its try."""
-    CONNECTING = auto()
+    CONNECTING = 2
     """A connection to the backend is being made."""
-    AWAITING = auto()
+    AWAITING = 3
     """The request goes up; no final response head yet."""
-    STREAMING = auto()
+    STREAMING = 4
     """The response comes down."""
-    REPLYING = auto()
+    REPLYING = 5
     """The answer is our own."""
-    TUNNEL = auto()
+    TUNNEL = 6
     """Bytes pass both ways after a 101."""
-    DONE = auto()
+    DONE = 7
 
 
-class Step(Enum):
+class Step(IntEnum):
     """What moves an exchange on."""
 
-    HEAD = auto()
+    HEAD = 0
     """A request head has passed the grammar."""
-    BAD_HEAD = auto()
+    BAD_HEAD = 1
     """The request was refused before it was complete."""
-    LEASED = auto()
+    LEASED = 2
     """A backend was picked and is being dialled."""
-    REUSED = auto()
+    REUSED = 3
     """A backend was picked and an idle connection to it taken."""
-    CONNECTED = auto()
-    RETRY = auto()
+    CONNECTED = 4
+    RETRY = 5
     """Nothing is lost yet: another connection gets the request."""
-    FINAL_HEAD = auto()
-    SWITCHED = auto()
-    GIVE_UP = auto()
+    FINAL_HEAD = 6
+    SWITCHED = 7
+    GIVE_UP = 8
     """We answer instead of a backend."""
-    ENDED = auto()
+    ENDED = 9
     """The response is complete."""
-    BROKEN = auto()
+    BROKEN = 10
     """There will be no complete response."""
 
 
@@ -96,13 +96,19 @@ TRANSITIONS: Final[Mapping[Stage, Mapping[Step, Stage]]] = {
 }
 
 
+# By number: to find a member of an enumeration in a mapping takes Python a call.
+FOLLOWING: Final = tuple(
+    tuple(TRANSITIONS[stage].get(step) for step in Step) for stage in Stage
+)
+
+
 def advance(stage: Stage, step: Step) -> Stage:
     """Return the stage that follows.
 
     Raises:
         LocalProtocolError: the table has no such step.
     """
-    following = TRANSITIONS[stage].get(step)
+    following = FOLLOWING[stage][step]
     if following is None:
         raise LocalProtocolError(f"no step {step.name} from stage {stage.name}")
     return following

@@ -6,7 +6,17 @@ import pytest
 
 from lbproto.machine.effects import SetReading
 from lbproto.testing.sim import Endpoint, Sim
-from tests.scenario.world import GET, OK, POST, answers, bare, config, errors, status
+from tests.scenario.world import (
+    GET,
+    OK,
+    POST,
+    answers,
+    bare,
+    config,
+    errors,
+    replace,
+    status,
+)
 
 pytestmark = pytest.mark.usefixtures("every_framing")
 
@@ -210,3 +220,79 @@ def test_the_core_tells_what_it_keeps() -> None:
     client.send(b"Host: a\r\n\r\n" + b"GET")
     assert machine.buffered == 3  # type: ignore[attr-defined]
     assert SetReading(client.conn, False) in [effect for _, effect in sim.log]
+
+
+EVENT = b"16\r\ndata: some words here\n\r\n"
+
+
+def test_events_pass_one_by_one_as_they_came() -> None:
+    sim = response(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    client, backend = ends(sim)
+    head = client.received
+    for number in range(1, 5):
+        backend.send(EVENT)
+        assert client.received == head + EVENT * number
+    backend.send(b"0\r\n\r\n")
+    assert client.received == head + EVENT * 4 + b"0\r\n\r\n"
+    assert sim.access[0].sent == 4 * 22
+    assert sim.access[0].error == ""
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        EVENT.replace(b"16", b"016", 1),
+        EVENT.replace(b"16", b"16;x=y", 1),
+        b"5\r\nsmall\r\n",
+        EVENT + b"1",
+        EVENT[:-1],
+    ],
+)
+def test_an_event_that_is_no_whole_canonical_chunk_is_framed_anew(odd: bytes) -> None:
+    sim = response(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + EVENT)
+    client, backend = ends(sim)
+    before = client.received
+    backend.send(odd)
+    rest = {EVENT + b"1": b"6\r\ndata: some words here\n\r\n", EVENT[:-1]: b"\n"}
+    backend.send(rest.get(odd, b"") + b"0\r\n\r\n")
+    after = client.received[len(before) :]
+    content = EVENT[4:-2] * 2 if odd == EVENT + b"1" else EVENT[4:-2]
+    content = b"small" if odd.startswith(b"5") else content
+    assert b"".join(line for line in chunks(after)) == content
+    assert after.endswith(b"0\r\n\r\n")
+
+
+def chunks(wire: bytes) -> list[bytes]:
+    """The chunks of content that is complete."""
+    found = []
+    while True:
+        line, _, wire = wire.partition(b"\r\n")
+        size = int(line, 16)
+        if not size:
+            return found
+        found.append(wire[:size])
+        wire = wire[size + 2 :]
+
+
+def test_events_to_a_client_of_http_1_0_lose_their_frames() -> None:
+    sim = Sim(bare())
+    backend = sim.backend("10.0.0.1:80")
+    client = sim.client()
+    client.send(GET.replace(b"1.1", b"1.0"))
+    backend.connections[0].send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    backend.connections[0].send(EVENT)
+    assert client.received.endswith(b"\r\n\r\ndata: some words here\n")
+
+
+def test_events_over_http_1_1_until_close_are_framed() -> None:
+    sim = response(HEAD + b"\r\n")
+    client, backend = ends(sim)
+    backend.send(EVENT)
+    assert client.received.endswith(b"\r\n1c\r\n" + EVENT + b"\r\n")
+
+
+def test_a_service_whose_upstream_is_unknown_has_no_backend() -> None:
+    sim = Sim(replace(config(), upstreams={}))
+    client = sim.client()
+    client.send(GET)
+    assert status(client) == 503
