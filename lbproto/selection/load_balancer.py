@@ -229,6 +229,11 @@ class LoadBalancer:
         state = self._find(backend)
         return state is not None and not state.barred
 
+    def healthy(self, backend: Address) -> bool:
+        """Tell whether a backend is well, as far as is known."""
+        state = self._find(backend)
+        return state is None or not state.barred & UNHEALTHY
+
     def upstream(self, name: str) -> Upstream:
         """Describe it as a configuration does, with the check if that is of ours."""
         interval = self.health_check_frequency
