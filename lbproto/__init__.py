@@ -85,11 +85,20 @@ from lbproto.phases.peer import HttpPeer
 from lbproto.phases.session import Session
 from lbproto.proxy.connection import ProxyConnection
 from lbproto.proxy.gateway import Gateway
+from lbproto.selection.addresses import AddressError
 from lbproto.selection.backend import BackendId, BackendState
 from lbproto.selection.balancer import Balancer, Lease, News, Outcome
+from lbproto.selection.checks import (
+    HttpHealthCheck,
+    OwnHealthCheck,
+    ServiceDiscovery,
+    StaticDiscovery,
+    TcpHealthCheck,
+)
 from lbproto.selection.fnv_hash import FnvHash
 from lbproto.selection.ketama import Ketama
 from lbproto.selection.least_connections import LeastConnections
+from lbproto.selection.load_balancer import LoadBalancer
 from lbproto.selection.maglev import Maglev
 from lbproto.selection.p2c import P2C
 from lbproto.selection.peak_ewma import PeakEwma
@@ -101,6 +110,7 @@ from lbproto.selection.weighted_random import Random
 __all__ = [
     "Access",
     "AccessRecord",
+    "AddressError",
     "Adopt",
     "Await",
     "Backend",
@@ -137,6 +147,7 @@ __all__ = [
     "HealthCheck",
     "HealthMonitor",
     "HttpError",
+    "HttpHealthCheck",
     "HttpPeer",
     "Ketama",
     "LbError",
@@ -145,6 +156,7 @@ __all__ = [
     "Level",
     "Limits",
     "Listen",
+    "LoadBalancer",
     "LocalProtocolError",
     "Log",
     "Lost",
@@ -156,6 +168,7 @@ __all__ = [
     "Opened",
     "Outcome",
     "OutlierDetection",
+    "OwnHealthCheck",
     "P2C",
     "Park",
     "PeakEwma",
@@ -181,13 +194,16 @@ __all__ = [
     "Send",
     "ServerTls",
     "Service",
+    "ServiceDiscovery",
     "Session",
     "SetReading",
     "Settled",
     "Share",
     "StartTls",
+    "StaticDiscovery",
     "Sticky",
     "Target",
+    "TcpHealthCheck",
     "Template",
     "Ticket",
     "Timeouts",

@@ -18,7 +18,7 @@ from lbproto.machine.effects import Level, Target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ExitStatus", "Options", "level_of", "parser"]
+__all__ = ["ExitStatus", "Options", "level_of", "parser", "program_parser"]
 
 T = TypeVar("T")
 
@@ -106,19 +106,8 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=24, width=79)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the parser."""
-    built = argparse.ArgumentParser(
-        prog="lb",
-        add_help=False,
-        usage="lb -c FILE [options] | lb --listen ADDR --backend ADDR ... | lb --demo",
-        description="An HTTP/1.1 load balancer.",
-        epilog=_EPILOG,
-        formatter_class=_formatter,
-        allow_abbrev=False,
-    )
+def _add_running(built: argparse.ArgumentParser) -> None:
     add = built.add_argument
-    add("-h", "--help", action="help", help="print this help, then exit")
     add("-c", "--conf", metavar="FILE", help="the configuration; - is standard input")
     add(
         "-d",
@@ -144,6 +133,40 @@ def parser() -> argparse.ArgumentParser:
         type=_reader(_threads),
         help="parallel workers; 0 is one for each core",
     )
+
+
+def _add_level(built: argparse.ArgumentParser) -> None:
+    add = built.add_argument
+    add(
+        "--log-level",
+        metavar="LEVEL",
+        type=_reader(level_of),
+        help="debug, info (default), warning, error; or set LB_LOG",
+    )
+
+
+def program_parser() -> argparse.ArgumentParser:
+    """Build the parser of a program that brings its own services."""
+    built = argparse.ArgumentParser(formatter_class=_formatter, allow_abbrev=False)
+    _add_running(built)
+    _add_level(built)
+    return built
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the parser."""
+    built = argparse.ArgumentParser(
+        prog="lb",
+        add_help=False,
+        usage="lb -c FILE [options] | lb --listen ADDR --backend ADDR ... | lb --demo",
+        description="An HTTP/1.1 load balancer.",
+        epilog=_EPILOG,
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    add = built.add_argument
+    add("-h", "--help", action="help", help="print this help, then exit")
+    _add_running(built)
     add(
         "--listen",
         metavar="ADDR",
@@ -160,12 +183,7 @@ def parser() -> argparse.ArgumentParser:
         type=_reader(backend_target),
         help="send requests to this server; repeat for more",
     )
-    add(
-        "--log-level",
-        metavar="LEVEL",
-        type=_reader(level_of),
-        help="debug, info (default), warning, error; or set LB_LOG",
-    )
+    _add_level(built)
     add(
         "--demo",
         action="store_true",

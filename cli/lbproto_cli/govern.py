@@ -22,7 +22,7 @@ from lbproto_cli.arguments import ExitStatus
 from lbproto_cli.changes import changes
 from lbproto_cli.load import read_backends
 from lbproto_cli.pid_file import PidFile
-from lbproto_cli.plan import Usage, plan
+from lbproto_cli.plan import Usage
 from lbproto_runtimes import load
 from lbproto_runtimes.contexts import Contexts
 from lbproto_runtimes.early import import_early
@@ -38,16 +38,16 @@ from lbproto_runtimes.logs import Logs
 from lbproto_runtimes.master import Master
 from lbproto_runtimes.notify import Notify, inherited
 from lbproto_runtimes.privileges import become, identity
+from lbproto_runtimes.program import NOTHING, Program
 from lbproto_runtimes.signals import HANDLED
 from lbproto_runtimes.worker import Setup
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lbproto.config import Config
     from lbproto.handover.keys import ListenerKey
-    from lbproto_cli.arguments import Options
     from lbproto_cli.daemon import Detached
     from lbproto_cli.plan import Plan
     from lbproto_runtimes.api import Runtime
@@ -82,15 +82,24 @@ class Governor:
 
     def __init__(
         self,
-        options: Options,
         decided: Plan,
         contexts: Contexts,
         runtime: Runtime,
         here: str,
-        demo_lines: Sequence[str],
+        *,
+        upgrade: bool,
+        decide: Callable[[Contexts], Plan] | None,
+        program: Program = NOTHING,
+        demo_lines: Sequence[str] = (),
     ) -> None:
-        """Raises `LbError` if there is no such user or group."""
-        self._options = options
+        """Begin with what was decided; `decide` does it again, for a reload.
+
+        Raises:
+            LbError: there is no such user or group.
+        """
+        self._upgrade = upgrade
+        self._decide = decide
+        self._program = program
         self._plan = decided
         self._config = decided.config
         self._contexts = contexts
@@ -140,17 +149,18 @@ class Governor:
             if detached is not None:
                 detached.up()
 
-        renew = None if self._options.demo else partial(self._renew, logs)
+        decide = self._decide
+        renew = None if decide is None else partial(self._renew, logs, decide)
         master = Master(logs, pid_file := PidFile(config.pid_file), renew, up)
         try:
             with _stopped_early(), pid_file:
                 self._who.own(config.error_log)
-                if not self._options.upgrade:
+                if not self._upgrade:
                     pid_file.claim()
                     self._who.own(config.pid_file)
                     self._become()
                 with master:
-                    if not self._options.upgrade:
+                    if not self._upgrade:
                         return master.serve(self._setup(logs))
                     users = () if self._who.user is None else (self._who.user,)
                     prepare = partial(self._received, logs)
@@ -164,7 +174,7 @@ class Governor:
     def _become(self) -> None:
         """Give up rights, if the configuration says so."""
         if self._who.user is not None or self._who.group is not None:
-            import_early(self._config, self._runtime.name)
+            import_early(self._config, self._runtime.name, self._program)
         become(self._who)
 
     def _setup(self, logs: Logs) -> Setup:
@@ -174,7 +184,12 @@ class Governor:
         if self._demo_lines:
             tell_demo(self._demo_lines, listeners)
         return Setup(
-            self._config, self._runtime, listeners, self._contexts, read_backends
+            self._config,
+            self._runtime,
+            listeners,
+            self._contexts,
+            read_backends,
+            self._program,
         )
 
     def _received(
@@ -196,14 +211,16 @@ class Governor:
         self._become()
         return self._setup(logs)
 
-    def _renew(self, logs: Logs, old: Setup) -> Setup:
+    def _renew(
+        self, logs: Logs, decide: Callable[[Contexts], Plan], old: Setup
+    ) -> Setup:
         """Read the file again; nothing has changed if this raises."""
         self._notify.reloading()
         try:
             contexts = Contexts()
-            decided = plan(self._options, os.environ, contexts)
+            decided = decide(contexts)
             config = located(decided.config, self._here)
-            if not config.services:
+            if not config.services and not self._program.background:
                 raise Usage("the file has no services any more")
             runtime = load(decided.runtime)
             listeners = bind(config, old.listeners)
@@ -215,7 +232,7 @@ class Governor:
         for key in FIXED:
             if getattr(config, key) != getattr(old.config, key):
                 logs.log(Level.WARNING, f"{key} changes with a restart only", {})
-        return Setup(config, runtime, listeners, contexts, read_backends)
+        return Setup(config, runtime, listeners, contexts, read_backends, self._program)
 
 
 def _note(logs: Logs, found: sys.UnraisableHookArgs) -> None:

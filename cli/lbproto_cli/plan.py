@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
     from lbproto_runtimes.contexts import Contexts
 
-__all__ = ["DEMO_ADDRESS", "Plan", "Usage", "plan", "service_of_flags"]
+__all__ = [
+    "DEMO_ADDRESS",
+    "Plan",
+    "Usage",
+    "locked_out",
+    "plan",
+    "service_of_flags",
+    "settle",
+]
 
 CLI: Final = "cli"
 """The service that flags make."""
@@ -63,10 +71,28 @@ def plan(options: Options, environ: Mapping[str, str], contexts: Contexts) -> Pl
         Unreadable: there is no file to read.
     """
     _check_flags(options)
+    return settle(options, environ, contexts)
+
+
+def settle(
+    options: Options,
+    environ: Mapping[str, str],
+    contexts: Contexts,
+    given: Config | None = None,
+) -> Plan:
+    """Decide as `plan` does, for one that may have services from elsewhere.
+
+    `given` takes the place of the file.
+
+    Raises:
+        Usage: flags or environment are wrong.
+        ConfigProblems: the file is wrong.
+        Unreadable: there is no file to read.
+    """
     level = _level(options, environ)
     loaded: Loaded | None = None
-    config = Config(services=(), upstreams={})
-    if options.conf is not None:
+    config = given or Config(services=(), upstreams={})
+    if options.conf is not None and given is None:
         loaded = load(options.conf, names())
         if problems := check_files(loaded, contexts):
             raise ConfigProblems(problems)
@@ -75,7 +101,7 @@ def plan(options: Options, environ: Mapping[str, str], contexts: Contexts) -> Pl
     runtime, notes = _runtime(options, loaded, config.runtime)
     threads = config.threads if options.threads is None else options.threads
     config = replace(config, runtime=runtime, threads=threads)
-    return Plan(config, level, runtime, (*notes, *_locked_out(config)))
+    return Plan(config, level, runtime, (*notes, *locked_out(config)))
 
 
 def service_of_flags(
@@ -148,7 +174,7 @@ def _with_flags(config: Config, options: Options) -> Config:
     )
 
 
-def _locked_out(config: Config) -> Iterator[str]:
+def locked_out(config: Config) -> Iterator[str]:
     """Warn of listeners that ask for what they believe of nobody."""
     for service in config.services:
         for listen in service.listen:

@@ -119,6 +119,8 @@ class Listen:
     tls: ServerTls | None = None
     proxy_protocol: bool = False
     """A PROXY header of a trusted proxy opens each connection, before TLS."""
+    mode: int | None = None
+    """Rights of the file of a Unix-domain socket; None: what umask leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

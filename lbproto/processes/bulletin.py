@@ -3,12 +3,13 @@
 The prober finds out, the master keeps it, the workers use it. A worker that starts is
 given all that is known, and then each change. Workers of several generations get the
 same messages, so each takes what concerns an upstream that has a health check, or a
-source of backends, in its own configuration, and leaves the rest.
+source of backends, in its own configuration, and leaves the rest. The load balancers of
+a program are told in the same way, each under a name of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -18,6 +19,7 @@ from lbproto.machine.effects import Target
 from lbproto.processes.channel import Kind, Message
 from lbproto.selection.backend import BackendId
 from lbproto.selection.balancer import Balancer
+from lbproto.selection.load_balancer import LoadBalancer
 
 __all__ = ["Bulletin", "Follower", "backends_message", "health_messages"]
 
@@ -39,7 +41,17 @@ def backends_message(upstream: str, backends: Sequence[Backend]) -> Message:
     rows = []
     for backend in backends:
         target = backend.target
-        rows.append([target.host, target.port, target.path, backend.weight])
+        rows.append(
+            [
+                target.host,
+                target.port,
+                target.path,
+                backend.weight,
+                backend.backup,
+                backend.drain,
+                backend.max_connections,
+            ]
+        )
     return Message(Kind.BACKENDS, {"upstream": upstream, "backends": rows})
 
 
@@ -54,8 +66,14 @@ def _found(message: Message) -> tuple[str, tuple[Backend, ...]]:
     assert isinstance(upstream, str), "as it was written"
     assert isinstance(rows, list), "as it was written"
     return upstream, tuple(
-        Backend(target=Target(host, port, path), weight=weight)
-        for host, port, path, weight in rows
+        Backend(
+            target=Target(host, port, path),
+            weight=weight,
+            backup=backup,
+            drain=drain,
+            max_connections=most,
+        )
+        for host, port, path, weight, backup, drain, most in rows
     )
 
 
@@ -83,12 +101,14 @@ class Bulletin:
             upstream, backends = _found(message)
             self.backends[upstream] = backends
 
-    def keep(self, config: Config) -> None:
-        """Forget what a configuration does not ask about."""
-        for key in [key for key in self._health if not _is_checked(config, key[0])]:
-            del self._health[key]
-        for name in [name for name in self.backends if not _is_found(config, name)]:
-            del self.backends[name]
+    def keep(self, config: Config, others: Collection[str] = ()) -> None:
+        """Forget what neither a configuration nor one of the others asks about."""
+        for key in tuple(self._health):
+            if key[0] not in others and not _is_checked(config, key[0]):
+                del self._health[key]
+        for name in tuple(self.backends):
+            if name not in others and not _is_found(config, name):
+                del self.backends[name]
 
     def upstreams(self, config: Config) -> dict[str, Upstream]:
         """Return the upstreams of a configuration, with what was found for them."""
@@ -104,13 +124,22 @@ class Bulletin:
 
 
 class Follower:
-    """One worker's balancer, kept up to date; used by one thread at a time."""
+    """What one worker chooses with, kept up to date; used by one thread at a time."""
 
-    __slots__ = ("_balancer", "_config", "_upstreams")
+    __slots__ = ("_balancer", "_config", "_others", "_upstreams")
 
-    def __init__(self, config: Config, balancer: Balancer) -> None:
-        """Follow from `config`, which the balancer was made of."""
+    def __init__(
+        self,
+        config: Config,
+        balancer: Balancer,
+        others: Mapping[str, LoadBalancer] | None = None,
+    ) -> None:
+        """Follow from `config`, which the balancer was made of.
+
+        `others` are load balancers of the program, by names that no upstream has.
+        """
         self._balancer = balancer
+        self._others = others or {}
         self._config = config
         self._upstreams: Mapping[str, Upstream] = config.upstreams
 
@@ -120,7 +149,9 @@ class Follower:
             self._take_health(_reports(message), now)
         elif message.kind is Kind.BACKENDS:
             name, backends = _found(message)
-            if _is_found(self._config, name):
+            if name in self._others:
+                self._others[name].update(backends)
+            elif _is_found(self._config, name):
                 changed = _with(self._upstreams[name], backends)
                 self._upstreams = {**self._upstreams, name: changed}
                 self._balancer.update(self._upstreams, now)
@@ -130,7 +161,10 @@ class Follower:
         for one in self._balancer.stats().backends:
             ids.setdefault((one.upstream, str(one.target)), []).append(one.id)
         for report in reports:
-            if _is_checked(self._config, report.upstream):
+            if report.upstream in self._others:
+                other = self._others[report.upstream]
+                other.set_health(report.backend, report.healthy)
+            elif _is_checked(self._config, report.upstream):
                 for backend in ids.get((report.upstream, report.backend), ()):
                     healthy, reason = report.healthy, report.reason
                     self._balancer.set_health(backend, healthy, now, reason)

@@ -59,8 +59,8 @@ class Kind(Enum):
     upstream, backend, whether it is healthy, and the reason if not. From the prober, or
     for a worker."""
     BACKENDS = b"B"
-    """An `upstream` has these `backends` now: a list of lists of host, port, path and
-    weight. From the prober, or for a worker."""
+    """An `upstream` has these `backends` now: a list of lists of host, port, path,
+    weight, and the keys that a backend may have. From the prober, or for a worker."""
 
 
 @value

@@ -3,6 +3,9 @@
 A runtime is found by name among the entry points of the group `lbproto.runtimes`,
 so anyone may add one; the built-in ones are known also where lbproto runs from its
 source tree. Nothing of a runtime is imported before it is asked for.
+
+Programs that bring services of their own begin here, too: `Server` and what goes with
+it. It is the command's master and workers, so `lbproto_cli` has it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,24 @@ from lbproto_runtimes.api import Runtime
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Runtime", "RuntimeUnavailable", "load", "names", "require"]
+    from lbproto_cli.running import ServiceError
+    from lbproto_cli.server import Opt, Server
+    from lbproto_cli.services import background_service, http_proxy_service
+    from lbproto_runtimes.upkeep import Upkeep
+
+__all__ = [
+    "Opt",
+    "Runtime",
+    "RuntimeUnavailable",
+    "Server",
+    "ServiceError",
+    "Upkeep",
+    "background_service",
+    "http_proxy_service",
+    "load",
+    "names",
+    "require",
+]
 
 GROUP: Final = "lbproto.runtimes"
 
@@ -35,9 +55,29 @@ _NEEDS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The package that a built-in runtime needs beside the standard library."""
 
+_ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Opt": "lbproto_cli.server",
+        "Server": "lbproto_cli.server",
+        "ServiceError": "lbproto_cli.running",
+        "Upkeep": "lbproto_runtimes.upkeep",
+        "background_service": "lbproto_cli.services",
+        "http_proxy_service": "lbproto_cli.services",
+    }
+)
+"""What is offered here and read when it is asked for: it needs much, or a loop."""
+
 
 class RuntimeUnavailable(LbError):
     """There is no such runtime, or it cannot be imported."""
+
+
+def __getattr__(name: str) -> object:
+    where = _ELSEWHERE.get(name)
+    if where is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(importlib.import_module(where), name)
+    return found
 
 
 def _found() -> dict[str, EntryPoint]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import signal
 import socket
 import threading
@@ -221,11 +222,15 @@ def _be_worker(
         # The objects around them live on in the frames below, and are never used.
         fdpass.close_all(private)
         config = portion(setup.config, worker_count(setup.config.threads))
-        gateway = Gateway(config, setup.runtime.env())
+        program = setup.program
+        gateway = Gateway(config, setup.runtime.env(), program.applications)
+        for one in program.load_balancers:
+            # Clients may have threads, and the master is heard in one of its own.
+            one.use(threading.RLock(), random.random)
         listeners = [
-            replace(one, share=share, held=one.key in held) for one in setup.listeners
+            replace(it, share=share, held=it.key in held) for it in setup.listeners
         ]
-        follower = Follower(config, gateway.balancer)
+        follower = Follower(config, gateway.balancer, program.looked_after)
         for message in known.messages():
             follower.take(message, time.monotonic())
         setup = replace(setup, listeners=listeners)

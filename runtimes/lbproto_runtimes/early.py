@@ -11,6 +11,8 @@ import contextlib
 import importlib
 from typing import TYPE_CHECKING, Final
 
+from lbproto_runtimes.program import NOTHING, Program
+
 if TYPE_CHECKING:
     from lbproto.config import Config
 
@@ -35,15 +37,15 @@ OF_RUNTIMES: Final = {
         "pprint",
     ),
 }
-OF_PROBER: Final = ("asyncio", "lbproto_runtimes.finding", "lbproto_runtimes.probing")
+OF_PROBER: Final = ("asyncio", "lbproto_runtimes.prober_work")
 OF_DNS: Final = ("dns.asyncbackend", "dns._asyncio_backend", "dns.asyncresolver")
 
 
-def import_early(config: Config, runtime: str) -> None:
+def import_early(config: Config, runtime: str, program: Program = NOTHING) -> None:
     """Import what may be wanted later; what is not installed is not wanted."""
     modules = [*ALWAYS, *OF_RUNTIMES.get(runtime, ())]
     upstreams = config.upstreams.values()
-    if any(it.health_check or it.source for it in upstreams):
+    if program.background or any(it.health_check or it.source for it in upstreams):
         modules += OF_PROBER
     if any(it.source for it in upstreams):
         modules += OF_DNS

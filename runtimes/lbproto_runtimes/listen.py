@@ -163,7 +163,7 @@ def _listener(service: Service, listen: Listen) -> Listener:
     target = listen.target
     try:
         if target.path:
-            sock, inode = _unix(target)
+            sock, inode = _unix(target, listen.mode)
             return Listener(service, listen, target, sock, inode)
         sock = _tcp(target)
         bound = replace(target, port=sock.getsockname()[1])
@@ -189,7 +189,9 @@ def _tcp(target: Target) -> socket.socket:
     return sock
 
 
-def _unix(target: Target) -> tuple[socket.socket, tuple[int, int] | None]:
+def _unix(
+    target: Target, mode: int | None
+) -> tuple[socket.socket, tuple[int, int] | None]:
     path = target.path
     sock = _new(socket.AF_UNIX)
     try:
@@ -201,6 +203,8 @@ def _unix(target: Target) -> tuple[socket.socket, tuple[int, int] | None]:
             _remove_stale(target)
             sock.bind(path)
         inode = _inode(path)
+        if mode is not None:
+            os.chmod(path, mode)  # nobody can connect yet
         sock.listen(_BACKLOG)
     except BaseException:
         sock.close()

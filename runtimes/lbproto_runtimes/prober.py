@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import select
 import signal
 import socket
 import threading
@@ -25,7 +26,6 @@ from lbproto_runtimes.signals import HANDLED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from lbproto.config import Config
     from lbproto_runtimes.logs import Logs
     from lbproto_runtimes.watch import Watch
     from lbproto_runtimes.worker import Setup
@@ -36,6 +36,9 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 """Seconds between a death and the next start; twice as long after each short life."""
 SHORT_LIFE: Final = 1.0
+
+PATIENCE: Final = 2.0
+"""Seconds that background services of a program have to end."""
 
 
 class Prober:
@@ -70,8 +73,8 @@ class Prober:
         self.end()
         self._setup = setup
         self._pause = 0.0
-        self.bulletin.keep(setup.config)
-        if _has_work(setup.config):
+        self.bulletin.keep(setup.config, setup.program.background)
+        if _has_work(setup):
             self._start()
 
     def tick(self) -> None:
@@ -90,9 +93,21 @@ class Prober:
         """End the process, if there is one, and start none."""
         self.deadline = math.inf
         if self._pid:
+            self._let_end()
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
             self._forget()
+
+    def _let_end(self) -> None:
+        """Let what runs there for the program end by itself."""
+        assert self._setup is not None, "it serves"
+        if self._channel is None or not self._setup.program.tasks:
+            return
+        with contextlib.suppress(OSError):  # it is dying
+            self._channel.shutdown(socket.SHUT_WR)
+        poll = select.poll()
+        poll.register(self._end, select.POLLIN)
+        poll.poll(1000 * (PATIENCE + 1.0))
 
     def _start(self) -> None:
         assert self._setup is not None, "it serves"
@@ -168,8 +183,10 @@ class Prober:
         self._channel, self._pid, self._end = None, 0, -1
 
 
-def _has_work(config: Config) -> bool:
-    return any(it.health_check or it.source for it in config.upstreams.values())
+def _has_work(setup: Setup) -> bool:
+    upstreams = setup.config.upstreams.values()
+    probed = any(it.health_check or it.source for it in upstreams)
+    return probed or bool(setup.program.background)
 
 
 def _be_prober(
@@ -191,8 +208,8 @@ def _be_prober(
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         # Not before: the master has no use for an event loop.
-        from lbproto_runtimes.probing import serve_probes
+        from lbproto_runtimes.prober_work import serve_probes
 
-        status = serve_probes(setup, logs, channel, bulletin)
+        status = serve_probes(setup, logs, channel, bulletin, PATIENCE)
     finally:
         os._exit(status)

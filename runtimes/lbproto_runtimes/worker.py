@@ -21,6 +21,7 @@ from lbproto.processes.channel import Kind, Message, MessageReader, encode
 from lbproto_runtimes import fdpass
 from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.moved import BATCH, LOST, message, unpack
+from lbproto_runtimes.program import NOTHING, Program
 
 if TYPE_CHECKING:
     import socket
@@ -51,6 +52,7 @@ class Setup:
     contexts: Contexts
     read_backends: Callable[[str], tuple[Backend, ...]] | None = None
     """Reads the file of a `FileSource`; raises `LbError` if it is wrong."""
+    program: Program = NOTHING
 
 
 def portion(config: Config, workers: int) -> Config:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,18 @@ class Lb:
         wanted: Settings,
         *args: str,
         preexec: Callable[[], None] | None = None,
+        program: Path | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
+        """Start it; `program` takes the place of the command."""
         plain = json.loads(json.dumps(wanted))  # no object twice, so no YAML alias
         conf.write_text(yaml.safe_dump(plain), "utf-8")
         self.conf = conf
         argv = ["--runtime", runtime, "-c", str(conf), *args]
         self.process: subprocess.Popen[bytes] | template.Process
         if preexec is None:
-            self.process = template.start(argv, environment())
+            env = {**environment(), **(variables or {})}
+            self.process = template.start(argv, env, program)
         else:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "lbproto_cli", *argv],
@@ -81,8 +85,9 @@ class Lb:
         self._over = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        count = sum(len(service["listen"]) for service in wanted["services"])
-        self._listeners = count
+        services = wanted.get("services", ())
+        self._listeners = sum(len(service["listen"]) for service in services)
+        self._listeners += program is not None
 
     def _read(self) -> None:
         assert self.process.stderr is not None

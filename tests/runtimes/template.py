@@ -13,11 +13,13 @@ import atexit
 import contextlib
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import IO
 
@@ -73,10 +75,13 @@ class Template:
         self._started: list[int] = []
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def start(self, argv: list[str], env: dict[str, str]) -> Process:
-        """Start `lb` with its log on a pipe."""
+    def start(
+        self, argv: list[str], env: dict[str, str], program: Path | None
+    ) -> Process:
+        """Start `lb`, or a program in its place, with its log on a pipe."""
         read, write = os.pipe()
-        asked = json.dumps({"argv": argv, "env": env, "cwd": os.getcwd()}).encode()
+        told = {"argv": argv, "env": env, "cwd": os.getcwd()}
+        asked = json.dumps({**told, "program": program and str(program)}).encode()
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [write]))
         with self._lock:
             self._sock.sendmsg([asked], [rights])
@@ -108,12 +113,12 @@ class Template:
 _templates: list[Template] = []
 
 
-def start(argv: list[str], env: dict[str, str]) -> Process:
-    """Start `lb` from the template of this test process."""
+def start(argv: list[str], env: dict[str, str], program: Path | None = None) -> Process:
+    """Start `lb`, or a program, from the template of this test process."""
     if not _templates:
         _templates.append(Template(env))
         atexit.register(_templates[0].close)
-    return _templates[0].start(argv, env)
+    return _templates[0].start(argv, env, program)
 
 
 # -- the other end -------------------------------------------------------------
@@ -123,7 +128,6 @@ def serve(sock: socket.socket) -> None:
     """Fork what is asked for, and tell what became of it."""
     import select
 
-    import lbproto_cli.main  # noqa: F401 - this is what takes long
     import lbproto_runtimes.aio
     import lbproto_runtimes.threads
 
@@ -180,9 +184,15 @@ def _be_lb(asked: dict[str, object], stderr: int) -> None:
         sys.argv = ["lb", *asked["argv"]]
         from lbproto_cli.main import command
 
-        command()
+        if asked["program"] is None:
+            command()
+        sys.argv[0] = str(asked["program"])
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
+    except Exception:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

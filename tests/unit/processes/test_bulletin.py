@@ -16,6 +16,7 @@ from lbproto.processes.bulletin import (
 )
 from lbproto.processes.channel import Kind, Message, MessageReader, encode
 from lbproto.selection.balancer import Balancer
+from lbproto.selection.load_balancer import LoadBalancer
 from lbproto.testing.sim import FixedEnv
 
 DOWN = Report("web", "10.0.0.1:80", False, "connection refused")
@@ -139,3 +140,34 @@ def test_a_configuration_is_completed_with_what_was_found() -> None:
     bulletin.note(backends_message("api", FOUND))
     dyn = dataclasses.replace(CONFIG.upstreams["dyn"], backends=FOUND)
     assert bulletin.upstreams(CONFIG) == {**CONFIG.upstreams, "dyn": dyn}
+
+
+def test_load_balancers_of_a_program_are_told_too() -> None:
+    upstreams = LoadBalancer.try_from_iter(["10.0.0.1:80"])
+    balancer = Balancer(CONFIG, FixedEnv())
+    follower = Follower(CONFIG, balancer, {"own": upstreams})
+    told = [
+        Report("own", "10.0.0.1:80", False, "refused"),
+        Report("other", "10.0.0.1:80", False, "refused"),
+    ]
+    for message in carried(health_messages(told)):
+        follower.take(message, 0.0)
+    assert upstreams.select(b"", 256) is None
+    everything = Backend(
+        target=Target("::1", 80), weight=3, backup=True, drain=True, max_connections=5
+    )
+    for message in carried([backends_message("own", [*LISTED, everything])]):
+        follower.take(message, 0.0)
+    assert upstreams.backends == (*LISTED, everything)
+    assert not upstreams.ready("10.0.0.1:80")
+
+
+def test_what_a_program_asks_about_is_kept() -> None:
+    bulletin = Bulletin()
+    report = Report("own", "10.0.0.1:80", False, "refused")
+    for message in [*health_messages([report]), backends_message("own", LISTED)]:
+        bulletin.note(message)
+    bulletin.keep(CONFIG, ["own"])
+    assert len(bulletin.messages()) == 2
+    bulletin.keep(CONFIG)
+    assert bulletin.messages() == []
