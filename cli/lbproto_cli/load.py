@@ -274,6 +274,8 @@ def _upstream(name: str, entry: schema.UpstreamEntry, folder: str) -> Upstream:
         balance_factor=entry.balance_factor,
         panic_percent=entry.panic_percent,
         slow_start=entry.slow_start,
+        max_queue=entry.max_queue,
+        queue_timeout=entry.queue_timeout,
         outlier_detection=outlier_detection(entry.outlier_detection),
         tls=client_tls(entry.tls, folder),
         proxy_protocol=cast("HeaderVersion | None", entry.proxy_protocol),

@@ -225,6 +225,8 @@ class UpstreamEntry(BaseModel):
     sticky: affinity.OfUpstream = None
     tls: OfUpstream = None
     proxy_protocol: Annotated[str | None, PlainValidator(_header_version)] = None
+    max_queue: Count = _UPSTREAM.max_queue
+    queue_timeout: Duration = _UPSTREAM.queue_timeout
     slow_start: Grace = _UPSTREAM.slow_start
     health_check: health.OfUpstream = None
     outlier_detection: OfOutliers = None

@@ -262,7 +262,7 @@ class Upstream:
     slow_start: float = 0.0
     """Seconds in which a backend that comes back gets its full weight."""
     outlier_detection: OutlierDetection | None = None
-    max_queue: int = 0
+    max_queue: int = 100
     """Requests that may wait for a backend when all have `max_connections`."""
     queue_timeout: float = 1.0
     """Seconds that they wait."""

@@ -47,6 +47,8 @@ class Timer(IntEnum):
     """Another backend gets the request, in a moment."""
     SHORTAGE = 12
     """There is no room for content; perhaps there is now."""
+    QUEUE = 13
+    """A backend that is full may have room by now."""
 
 
 INFINITY: Final = math.inf

@@ -197,7 +197,7 @@ class Answer:
             return
         self.continued = self.continued or head.status == 100
         exchange.client.codec.send(out or self.composed(head, now))
-        exchange.delivery.on_interim(now)
+        exchange.delivery.expect_response(now)
         exchange.pace(now)
 
     def _final(self, out: ResponseHead, now: float) -> None:

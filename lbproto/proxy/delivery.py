@@ -21,7 +21,7 @@ from lbproto.machine.timers import Timer
 from lbproto.phases.errors import ProxyError
 from lbproto.proxy.attempt import Attempt
 from lbproto.proxy.held import HeldContent
-from lbproto.proxy.retry import Failure, Remedy, pause, remedy
+from lbproto.proxy.retry import CONNECT_CODES, Failure, Remedy, pause, remedy
 from lbproto.proxy.stages import Stage, Step
 from lbproto.selection.balancer import Outcome
 
@@ -31,20 +31,15 @@ if TYPE_CHECKING:
     from lbproto.proxy.destination import Destination
     from lbproto.proxy.exchange import Exchange
     from lbproto.selection.backend import BackendId
+    from lbproto.selection.waiting import Ticket
 
 __all__ = ["Delivery"]
 
 NO_RULES: Final = Retry()
 """Before it is known where the request goes."""
 
-CONNECT_CODES: Final = {
-    ConnectError.REFUSED: ErrorCode.CONNECT_REFUSED,
-    ConnectError.TIMEOUT: ErrorCode.CONNECT_TIMEOUT,
-    ConnectError.UNREACHABLE: ErrorCode.CONNECT_UNREACHABLE,
-    ConnectError.DNS: ErrorCode.CONNECT_DNS,
-    ConnectError.TLS: ErrorCode.CONNECT_TLS,
-    ConnectError.LOCAL: ErrorCode.CONNECT_LOCAL,
-}
+LOOK_AGAIN: Final = 0.01
+"""Seconds to the next look for room: who leaves it does not know who waits."""
 
 
 class Delivery:
@@ -57,6 +52,7 @@ class Delivery:
         "_key",
         "_replayed",
         "_rules",
+        "_ticket",
         "_wanted",
         "attempt",
         "held",
@@ -70,6 +66,7 @@ class Delivery:
         self._key = b""
         self._replayed = False
         self._rules = NO_RULES
+        self._ticket: Ticket | None = None
         self._wanted: BackendId | None = None
         self.held = HeldContent()
         self.request: RequestHead | None = None
@@ -94,27 +91,40 @@ class Delivery:
         """Pick a backend for a request and start towards it."""
         self.request = request
         exchange = self._exchange
-        site = exchange.site
-        balancer = site.balancer
-        self._destination = destination = site.destinations.get(upstream)
-        if destination is not None:
-            if destination.keyed:
-                self._key = exchange.key(upstream)
-            if destination.affinity is not None:
-                members = balancer.members(upstream)
-                self._wanted = destination.affinity.take(request.headers, members)
+        self._destination = destination = exchange.site.destinations.get(upstream)
+        if destination is None:
+            exchange.fail(ErrorCode.NO_BACKEND, f"no upstream {upstream}", now)
+            return
+        self._rules = destination.retry
+        if destination.keyed:
+            self._key = exchange.key(upstream)
+        if destination.affinity is not None:
+            members = exchange.site.balancer.members(upstream)
+            self._wanted = destination.affinity.take(request.headers, members)
+        if not self._failed:
+            destination.asked(now)
+        self.lease_or_wait(now)
+
+    def lease_or_wait(self, now: float) -> None:
+        """Take a backend, or a place in the queue for those that are full."""
+        exchange, balancer = self._exchange, self._exchange.site.balancer
+        assert self._destination is not None, "it is known where the request goes"
+        upstream, ticket = self._destination.name, self._ticket
         lease = balancer.lease(
-            upstream, self._failed, now, self._key, prefer=self._wanted
+            upstream, self._failed, now, self._key, ticket, prefer=self._wanted
         )
-        if destination is None or lease is None:
-            detail = f"upstream {upstream} has no backend"
-            exchange.fail(ErrorCode.NO_BACKEND, detail, now)
-        else:
-            self._rules = destination.retry
-            if not self._failed:
-                destination.asked(now)
-            self.attempt = Attempt(site, lease, exchange.client.peer)
+        if lease is not None:
+            self._ticket = None
+            self.attempt = Attempt(exchange.site, lease, exchange.client.peer)
             self._start(now, fresh=False)
+            return
+        if ticket is None:
+            ticket = self._ticket = balancer.wait(upstream, self._failed, now)
+        if ticket is not None and now < ticket.until:
+            exchange.timers.set(Timer.QUEUE, min(ticket.until, now + LOOK_AGAIN))
+            return
+        why = "has no backend" if ticket is None else "had no room in time"
+        exchange.fail(ErrorCode.NO_BACKEND, f"upstream {upstream} {why}", now)
 
     def begin_at(self, peer: HttpPeer, request: RequestHead, now: float) -> None:
         """Start towards a server that no upstream has."""
@@ -143,11 +153,11 @@ class Delivery:
         if self._exchange.conduct is not None:
             self._exchange.conduct.more(now)
             return
-        attempt = self.using
-        if not attempt.connected:
+        attempt = self.attempt
+        if attempt is None or not attempt.connected:
             return
         attempt.transmit(None, self.held.take_unsent(), self._exchange.out)
-        self._expect_response(now)
+        self.expect_response(now)
 
     def _start(self, now: float, *, fresh: bool) -> None:
         exchange, attempt = self._exchange, self.using
@@ -175,10 +185,10 @@ class Delivery:
 
     def sent(self, now: float) -> None:
         """The request, or more of it, went out."""
-        self._expect_response(now)
+        self.expect_response(now)
         self._exchange.pace(now)  # there is room again for what the client sends
 
-    def _expect_response(self, now: float) -> None:
+    def expect_response(self, now: float) -> None:
         """Arm the backend's deadline for its response head, if it is its turn."""
         exchange = self._exchange
         if exchange.stage is not Stage.AWAITING:
@@ -214,14 +224,10 @@ class Delivery:
         code, detail = ErrorCode.CONNECT_TIMEOUT, "no answer to the dial in time"
         self._unreachable(code, detail, now)
 
-    def on_interim(self, now: float) -> None:
-        """The backend is alive: its time for the response starts anew."""
-        self._expect_response(now)
-
     def on_blocked(self, blocked: bool, now: float) -> None:
         """The backend does not keep up with the request, or does again."""
         self.using.blocked = blocked
-        self._expect_response(now)
+        self.expect_response(now)
 
     def on_closed(self, detail: str, now: float) -> None:
         """The connection ended before the first byte of a response."""
@@ -388,3 +394,6 @@ class Delivery:
         attempt, self.attempt = self.attempt, None
         if attempt is not None:
             attempt.end(outcome, now, self._exchange.out)
+        elif self._ticket is not None:
+            news = self._exchange.site.balancer.give_up(self._ticket)
+            self._exchange.out.extend(news.log)

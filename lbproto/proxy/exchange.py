@@ -271,6 +271,8 @@ class Exchange:
             self.delivery.on_connect_timeout(now)
         elif timer is Timer.RESPONSE:
             self.delivery.on_response_timeout(now)
+        elif timer is Timer.QUEUE:
+            self.delivery.lease_or_wait(now)
         elif timer is Timer.BACKOFF:
             self.delivery.on_pause_over(now)
         elif timer is Timer.RESPONSE_BODY:

@@ -26,11 +26,23 @@ from enum import Enum, auto
 from typing import Final
 
 from lbproto.config import Backoff, Retry
+from lbproto.machine.errors import ErrorCode
+from lbproto.machine.events import ConnectError
 
-__all__ = ["IDEMPOTENT", "Failure", "Remedy", "pause", "remedy"]
+__all__ = ["CONNECT_CODES", "IDEMPOTENT", "Failure", "Remedy", "pause", "remedy"]
 
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """RFC 9110 9.2.2; TRACE is refused before it gets here."""
+
+
+CONNECT_CODES: Final = {
+    ConnectError.REFUSED: ErrorCode.CONNECT_REFUSED,
+    ConnectError.TIMEOUT: ErrorCode.CONNECT_TIMEOUT,
+    ConnectError.UNREACHABLE: ErrorCode.CONNECT_UNREACHABLE,
+    ConnectError.DNS: ErrorCode.CONNECT_DNS,
+    ConnectError.TLS: ErrorCode.CONNECT_TLS,
+    ConnectError.LOCAL: ErrorCode.CONNECT_LOCAL,
+}
 
 
 class Failure(Enum):

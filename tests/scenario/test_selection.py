@@ -7,10 +7,22 @@ from typing import Any
 
 import pytest
 
-from lbproto.config import Config, HashOn, OutlierDetection
+from lbproto.config import Backend, Config, HashOn, OutlierDetection, Upstream
 from lbproto.selection.backend import BackendId
-from lbproto.testing.sim import Endpoint, Sim
-from tests.scenario.world import ONE, TWO, answers, bare, logged, status
+from lbproto.testing.sim import Endpoint, Sim, SimBackend
+from tests.scenario.world import (
+    GET,
+    OK,
+    ONE,
+    POST,
+    TWO,
+    answers,
+    bare,
+    config,
+    logged,
+    replace,
+    status,
+)
 
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
@@ -106,3 +118,83 @@ def test_a_backend_that_answers_slowly_gets_less():
         client.send(get())
     assert slow.received.count(b"GET") == 1
     assert fast.received.count(b"GET") == 21
+
+
+# -- waiting for a backend that is full -----------------------------------------
+
+
+def full(**upstream: Any) -> tuple[Sim, SimBackend]:
+    """One backend that takes one exchange at a time, and answers when it is told."""
+    before = config()
+    one = Upstream(
+        name="web", backends=(Backend(target=ONE, max_connections=1),), **upstream
+    )
+    sim = Sim(replace(before, upstreams={"web": one}))
+    return sim, sim.backend("10.0.0.1:80")
+
+
+def test_a_request_waits_for_a_backend_that_is_full() -> None:
+    sim, backend = full()
+    first, second, third = sim.client(), sim.client(), sim.client()
+    first.send(GET)
+    second.send(POST)
+    third.send(GET)
+    assert len(backend.connections) == 1
+    backend.answer = answers
+    backend.connections[0].on_data = answers
+    backend.connections[0].send(OK)
+    assert status(first) == 200
+    sim.advance(0.05)
+    assert status(second) == 200
+    assert status(third) == 200
+    assert len(backend.connections) == 1, "one after the other"
+    assert backend.received.count(b"hello") == 1
+
+
+def test_it_waits_no_longer_than_its_time() -> None:
+    sim, backend = full(queue_timeout=0.5)
+    first, second = sim.client(), sim.client()
+    first.send(GET)
+    second.send(GET)
+    sim.advance(0.49)
+    assert second.received == b""
+    sim.advance(0.01)
+    assert status(second) == 503
+    assert "had no room in time" in str(logged(sim)[-1].fields["detail"])
+    backend.connections[0].send(OK)
+    assert status(first) == 200
+    sim.advance(5.0)
+
+
+def test_more_than_may_wait_are_refused_at_once() -> None:
+    sim, _ = full(max_queue=1)
+    clients = [sim.client() for _ in range(3)]
+    for client in clients:
+        client.send(GET)
+    assert status(clients[2]) == 503
+    assert clients[1].received == b""
+
+
+def test_without_a_queue_nobody_waits() -> None:
+    sim, _ = full(max_queue=0)
+    first, second = sim.client(), sim.client()
+    first.send(GET)
+    second.send(GET)
+    assert status(second) == 503
+
+
+def test_a_client_that_leaves_gives_its_place_up() -> None:
+    sim, backend = full(max_queue=1)
+    first, second = sim.client(), sim.client()
+    first.send(GET)
+    second.send(GET)
+    second.abort()
+    third = sim.client()
+    third.send(POST[:-2])
+    third.send(POST[-2:])
+    assert third.received == b"", "there is room in the queue again"
+    backend.connections[0].on_data = answers
+    backend.connections[0].send(OK)
+    sim.advance(0.05)
+    assert status(third) == 200
+    assert sim.gateway.balancer.stats().active == 0
