@@ -53,6 +53,12 @@ def test_the_readmes_program_runs_as_it_stands() -> None:
         assert promise.startswith(line)
 
 
+def test_the_walk_through_is_the_example() -> None:
+    program = blocks((ROOT / "docs" / "library.md").read_text("utf-8"), "python")[0]
+    example = (ROOT / "examples" / "load_balancer.py").read_text("utf-8")
+    assert program in example
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_configurations_on_the_pages_are_valid(page: Path) -> None:
     for block in blocks(page.read_text("utf-8"), "yaml"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import yaml
 from tests.certificates import Authority
 from tests.runtimes.fixtures import OriginFactory
 from tests.runtimes.origins import Recorder, reply
-from tests.runtimes.process import ROOT, Lb, settings
+from tests.runtimes.process import ROOT, Lb, environment, settings
 from tests.runtimes.programs import BEGIN, END, ProgramFactory, program
 from tests.runtimes.secured import (
     NAME,
@@ -24,6 +26,8 @@ from tests.runtimes.secured import (
     tls_origin,
 )
 from tests.runtimes.test_health_checks import ask_until, prober
+from tests.runtimes.test_workers import wait_gone
+from tests.runtimes.wire import PATIENCE, dial
 
 __all__ = ["authority", "program", "tls_origin"]
 
@@ -304,6 +308,37 @@ def test_a_program_hands_over_to_its_successor(
     old.line("the successor has taken over")
     assert wire.ask().status == 200
     assert new.fetch().status == 200
+
+
+def test_a_program_goes_on_in_the_background(
+    origin: OriginFactory, runtime: str, tmp_path: Path
+) -> None:
+    where = tmp_path / "lb.sock"
+    text = PLAIN.replace(
+        "proxy(To(upstreams))",
+        "made := http_proxy_service(server.configuration, To(upstreams))",
+    ).replace(END, f"\nmade.add_uds({str(where)!r})\n{END}")
+    (tmp_path / "program.py").write_text(text, "utf-8")
+    files = {"pid_file": str(tmp_path / "lb.pid"), "error_log": "lb.log"}
+    (tmp_path / "conf.yaml").write_text(yaml.safe_dump(files), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "program.py", "-d", "-c", "conf.yaml", "--runtime", runtime],
+        cwd=tmp_path,
+        env={**environment(), "BACKENDS": origin().address},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    pid = int((tmp_path / "lb.pid").read_text("ascii"))
+    try:
+        with dial(f"unix:{where}") as wire:
+            assert wire.ask().status == 200
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        wait_gone(pid)
+    assert not (tmp_path / "lb.pid").exists()
 
 
 # -- what cannot be ----------------------------------------------------------------
