@@ -61,6 +61,7 @@ class Conduct:
         "_flows",
         "_last",
         "_recess",
+        "_reported",
         "_request",
         "_sent_to",
         "_up",
@@ -81,6 +82,7 @@ class Conduct:
         self._ended = False
         self._error: ProxyError | None = None  # what the client was told of
         self._last: ProxyError | None = None  # why there is another try
+        self._reported: ProxyError | None = None
         self._request: RequestHead | None = None
         self._upstream: str | None = None
         self._sent_to: Attempt | None = None
@@ -333,6 +335,8 @@ class Conduct:
     def _report(self, error: ProxyError) -> Flow:
         """Write the line about a failure, unless the application wants none."""
         session, ctx = self._talk, self._ctx
+        if error is self._reported:
+            return  # with its traceback, and one line is enough
         if (yield from self._call("suppress_error_log", session, ctx, error)):
             return
         summary = yield from self._call("request_summary", session, ctx)
@@ -353,9 +357,10 @@ class Conduct:
         """A phase has raised."""
         now = self._flows.now
         if isinstance(met, PhaseError):
-            about = {"phase": met.phase, "exception": met.error}
+            about: dict[str, object] = {"phase": met.phase}
+            about |= {"summary": self._talk.request_summary, "exception": met.error}
             self._exchange.client.log(Level.ERROR, "application failed", about)
-            met = ProxyError(ErrorCode.INTERNAL, str(met))
+            met = self._reported = ProxyError(ErrorCode.INTERNAL, str(met))
         if not self._ended:
             self.fail(met, now)
 

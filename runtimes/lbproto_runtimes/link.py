@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 from typing import TYPE_CHECKING, cast
 
 from lbproto.machine.events import Data, WriteBlocked, WriteUnblocked
@@ -22,7 +23,7 @@ __all__ = ["Link"]
 class Link(Channel, asyncio.Protocol):
     """One connection, and the driver that its events go to."""
 
-    __slots__ = ("_server", "cut_off", "dialling", "fd", "transport")
+    __slots__ = ("_server", "cut_off", "dialling", "fd", "poll", "transport")
 
     def __init__(
         self, server: Server, conn: ConnId, owner: Driver, news: Event
@@ -34,6 +35,8 @@ class Link(Channel, asyncio.Protocol):
         self.cut_off: asyncio.TimerHandle | None = None
         """Ends the wait for a peer that does not take what we said last."""
         self.fd = -1
+        self.poll: select.poll | None = None
+        """Tells whether an idle connection has ended; made when that is first asked."""
 
     # -- asyncio's protocol --------------------------------------------------
 

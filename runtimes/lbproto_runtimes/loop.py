@@ -71,6 +71,8 @@ class Server:
         self._gateway = gateway
         self._contexts = contexts or Contexts()
         self._loop = asyncio.get_running_loop()
+        self.clock: Callable[[], float] = self._loop.time
+        """The loop's seconds; not a method, since each event asks for them."""
         self._links: dict[ConnId, Link] = {}
         self._clients: dict[Link, Driver] = {}
         self._alarms = Alarms(self._loop)
@@ -78,7 +80,6 @@ class Server:
         self._draining: Drain | None = None
         self._finished = asyncio.Event()
         self._stopped = False
-        self._poll = select.poll()
         self._awaiting = Awaiting(self._loop)
         self._acceptors = Acceptors(gateway, listeners, self.accepted, logs, self)
 
@@ -245,10 +246,6 @@ class Server:
 
     # -- Wires ---------------------------------------------------------------
 
-    def clock(self) -> float:
-        """Return the loop's time."""
-        return self._loop.time()
-
     def knows(self, conn: ConnId) -> bool:
         """Tell whether a connection is open, or being opened."""
         return conn in self._links
@@ -299,10 +296,10 @@ class Server:
         link = self._links.get(conn)
         if link is None or link.transport is None or link.transport.is_closing():
             return False
-        self._poll.register(link.fd, select.POLLIN)
-        ended = self._poll.poll(0)
-        self._poll.unregister(link.fd)
-        if ended:
+        if link.poll is None:
+            link.poll = select.poll()
+            link.poll.register(link.fd, select.POLLIN)
+        if link.poll.poll(0):
             self._abort(link)
             return False
         link.owner = owner

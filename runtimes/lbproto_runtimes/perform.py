@@ -181,11 +181,20 @@ class Driver:
 
     def _perform(self, effect: Effect) -> None:
         wires = self._wires
-        # Half of all effects: what follows would ask four times what it is.
+        # What a usual exchange orders comes first: what follows would ask more often
+        # what it is.
         if type(effect) is Send and wires.knows(effect.conn):
             wires.send(effect.conn, effect.data)
             return
+        if type(effect) is Park and wires.knows(effect.conn):
+            wires.park(effect.conn)
+            return
         match effect:
+            case Adopt(conn):
+                if not wires.adopt(conn, self):
+                    stale = ConnectFailed(conn, ConnectError.STALE, "closed while idle")
+                    self._queue.append(stale)
+                return
             case Access(record):
                 wires.logs.access(record)
                 return
@@ -200,11 +209,6 @@ class Driver:
                 return
             case Connect(conn, target, preface):
                 wires.connect(conn, target, preface, self)
-                return
-            case Adopt(conn):
-                if not wires.adopt(conn, self):
-                    stale = ConnectFailed(conn, ConnectError.STALE, "closed while idle")
-                    self._queue.append(stale)
                 return
         if not wires.knows(effect.conn):
             # Its end is queued and the machine could not know yet; else the

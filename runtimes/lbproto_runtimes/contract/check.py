@@ -43,7 +43,7 @@ CLAUSES: Final[Mapping[int, str]] = MappingProxyType(
         12: "An effect that names an unknown connection is an error, not silence.",
         13: "From any thread a server can be told to hold listeners, to give idle"
         " clients up and to take others; it does, answers once, and touches nobody"
-        " else.",
+        " else. The machine of a client that it gives up hears `Lost`.",
         14: "Each `Await` is answered with one `Settled`, unless it was cancelled;"
         " meanwhile everything goes on. A runtime that cannot await says so in the"
         " answer.",

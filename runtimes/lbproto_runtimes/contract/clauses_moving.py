@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.effects import Close, Effect, Send
-from lbproto.machine.events import Data, Drain, Event, Opened
+from lbproto.machine.events import Data, Drain, Event, Lost, Opened
 from lbproto_runtimes.contract.check import clause
 from lbproto_runtimes.contract.probe import Probe, nothing, on
 
@@ -65,6 +65,8 @@ def check_idle_clients_are_given_up_and_no_others(stage: Stage) -> None:
         moved, left = stage.collect(10, stage.key)
         try:
             assert left == 1, f"{left} are left"
+            probe.wait_for(Lost)
+            assert stage.probe(busy).all(Lost) == [], "it was not given up"
             assert [(one.key, one.peer) for one in moved] == [(stage.key, probe.peer)]
             sock = moved[0].sock
             idle.send(b"while nobody serves")
