@@ -29,9 +29,10 @@ from lbproto_runtimes.signals import HANDLED
 from lbproto_runtimes.worker import Setup, portion, work
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from lbproto.processes.facts import WorkerId
+    from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.logs import Logs
     from lbproto_runtimes.watch import Watch
 
@@ -56,6 +57,11 @@ class Parent(Protocol):
 
     def private(self) -> Iterable[int]:
         """Descriptors that no child may keep, beside those that are watched."""
+        ...
+
+    @property
+    def listeners(self) -> Sequence[Listener]:
+        """All that workers accept on, of every generation."""
         ...
 
 
@@ -150,6 +156,10 @@ class Children:
                 share = None if place is None else Share(self._ledger, place)
                 private = [ours.fileno(), *self._watch.descriptors]
                 private += self._parent.private()
+                # A copy of what others listen on would keep it open when they go.
+                mine = [it.socket for it in setup.listeners]
+                strange = [it.socket for it in self._parent.listeners]
+                private += [it.fileno() for it in strange if it not in mine]
                 _be_worker(setup, self._logs, theirs, share, held, known, private)
         except OSError:
             ours.close()

@@ -100,7 +100,10 @@ def bind(config: Config, known: Sequence[Listener] = ()) -> list[Listener]:
     try:
         for service in config.services:
             for listen in service.listen:
-                kept = next((it for it in spare if it.serves(listen.target)), None)
+                fit = [it for it in spare if it.serves(listen.target)]
+                # With port 0 several may do: each service had one of its own.
+                its_own = (it for it in fit if it.service.name == service.name)
+                kept = next(its_own, next(iter(fit), None))
                 if kept is None:
                     fresh.append(_listener(service, listen))
                     listeners.append(fresh[-1])

@@ -211,3 +211,45 @@ def test_a_second_sigterm_makes_it_fast(lb: LbFactory, origin: OriginFactory) ->
         one.signal(signal.SIGTERM)
         assert one.wait() == 0
         assert client.rest() == b""
+
+
+def test_an_address_that_the_file_gives_up_is_closed(
+    lb: LbFactory, origin: OriginFactory
+) -> None:
+    backend = origin()
+    one = lb(backend, listen=["127.0.0.1:0", "127.0.0.2:0"])
+    kept, given_up = one.address(0), one.address(1)
+    with dial(given_up) as client:
+        assert client.ask().body == b"OK"
+    rewrite(one, backend, listen=["127.0.0.1:0"])
+    one.line("generation serves", "generation=2")
+    tick = threading.Event()
+    for _ in range(1000):
+        try:
+            with dial(given_up) as client:
+                client.get()
+                client.rest()  # the old worker's last clients are served, not left
+        except ConnectionRefusedError:
+            break
+        except ConnectionError:
+            pass  # in the queue of a socket that was being closed
+        tick.wait(0.01)
+    else:
+        raise AssertionError("it is open still")
+    with dial(kept) as client:
+        assert client.ask().body == b"OK"
+
+
+def test_each_service_keeps_the_port_that_the_kernel_chose_for_it(
+    start: LbFactory, origin: OriginFactory
+) -> None:
+    backend = origin()
+    wanted = settings(backend.address)
+    (web,) = wanted["services"]
+    wanted["services"] = [{**web, "name": "other"}, web]
+    one = start(wanted)
+    address = one.address(service="web")
+    rewrite(one, backend)
+    one.line("generation serves", "generation=2")
+    with dial(address) as client:
+        assert client.ask().body == b"OK"
