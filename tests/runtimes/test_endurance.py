@@ -31,7 +31,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def test_reloads_and_upgrades_lose_nothing(name: str, tmp_path: Path) -> None:
     with serving(name, tmp_path / "load") as (server, *ports):
-        steps = [server.reload, server.upgrade] * 3
+        steps = [server.reload, server.upgrade] * 2
         tally = asyncio.run(under_load(MIX, ports, steps, 0.1))
     assert tally.failed == {}, tally.first
     works = {"new connection", "kept connection", "upload", "download", "tunnel"}
@@ -45,7 +45,7 @@ def test_a_new_process_that_is_killed_at_any_time_loses_nothing(
     chance = random.Random(name)
     with serving(name, tmp_path / "load") as (server, *ports):
         assert isinstance(server, Lb)
-        kills = [lambda: killed(server, chance)] * 3
+        kills = [lambda: killed(server, chance)] * 2
         tally = asyncio.run(under_load(MIX, ports, kills, 0.1))
     assert tally.failed == {}, tally.first
 
