@@ -227,7 +227,7 @@ def test_an_address_that_the_file_gives_up_is_closed(
     for _ in range(1000):
         try:
             with dial(given_up) as client:
-                client.get()
+                client.get(fields="Connection: close\r\n")
                 client.rest()  # the old worker's last clients are served, not left
         except ConnectionRefusedError:
             break
