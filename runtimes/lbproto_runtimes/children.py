@@ -199,10 +199,8 @@ class Children:
         return self._children[worker].pid
 
     def _bury(self, worker: WorkerId, child: _Child) -> None:
-        found, status = os.waitpid(child.pid, os.WNOHANG)
-        if not found:
-            return  # its descriptor was another process's when that ended
         self._watch.remove(child.end)
+        _, status = os.waitpid(child.pid, 0)
         os.close(child.end)
         if child.courier is not None:
             child.courier.read_out()  # what it said last is not lost

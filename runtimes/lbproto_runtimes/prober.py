@@ -157,9 +157,7 @@ class Prober:
             os.kill(self._pid, signal.SIGKILL)
 
     def _ended(self, mask: int) -> None:
-        found, status = os.waitpid(self._pid, os.WNOHANG)
-        if not found:
-            return  # the descriptor had another process, which ended
+        _, status = os.waitpid(self._pid, 0)
         self._forget()
         code = os.waitstatus_to_exitcode(status)
         self._again(f"status {code}" if code >= 0 else signal.Signals(-code).name)

@@ -47,7 +47,9 @@ class Watch:
     def turn(self, until: float) -> None:
         """Wait until something is ready, or for the time of the monotonic clock."""
         patience = max(0.0, min(until - time.monotonic(), LONGEST))
-        for fd, mask in self._poll.poll(math.ceil(patience * 1000)):
-            call = self._calls.get(fd)
-            if call is not None:
+        ready = self._poll.poll(math.ceil(patience * 1000))
+        # Looked up before anybody is called: a number that is closed and given out
+        # anew in this turn is another descriptor, of which nothing is known yet.
+        for fd, mask, call in [(fd, mask, self._calls.get(fd)) for fd, mask in ready]:
+            if call is not None and self._calls.get(fd) is call:
                 call(mask)
