@@ -55,13 +55,8 @@ class Parent(Protocol):
         """A worker's process is gone."""
         ...
 
-    def private(self) -> Iterable[int]:
-        """Descriptors that no child may keep, beside those that are watched."""
-        ...
-
-    @property
-    def listeners(self) -> Sequence[Listener]:
-        """All that workers accept on, of every generation."""
+    def private(self, kept: Sequence[Listener]) -> Iterable[int]:
+        """Descriptors that a child may not keep; it keeps these listeners."""
         ...
 
 
@@ -154,12 +149,7 @@ class Children:
             pid = os.fork()
             if pid == 0:
                 share = None if place is None else Share(self._ledger, place)
-                private = [ours.fileno(), *self._watch.descriptors]
-                private += self._parent.private()
-                # A copy of what others listen on would keep it open when they go.
-                mine = [it.socket for it in setup.listeners]
-                strange = [it.socket for it in self._parent.listeners]
-                private += [it.fileno() for it in strange if it not in mine]
+                private = [ours.fileno(), *self._parent.private(setup.listeners)]
                 _be_worker(setup, self._logs, theirs, share, held, known, private)
         except OSError:
             ours.close()

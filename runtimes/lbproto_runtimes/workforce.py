@@ -41,7 +41,7 @@ from lbproto_runtimes.prober import Prober
 from lbproto_runtimes.rounds import Rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.logs import Logs
@@ -96,7 +96,7 @@ class Workforce:
         # Room for several generations at a time; without a place one goes without.
         places = 4 * terms_of(setup).workers + 16
         self._children = Children(self, watch, logs, places)
-        self._prober = Prober(watch, logs, self._tell_all, self._kept_from_prober)
+        self._prober = Prober(watch, logs, self._tell_all, self.private)
         self._rounds = Rounds()
         self._held: dict[str, None] = {}
         self._given_up: list[Moved] = []
@@ -177,18 +177,20 @@ class Workforce:
         self._rounds.exited(worker)
         self.tell(Exited(worker, how, clean))
 
-    def private(self) -> Iterable[int]:
-        """Descriptors that no child may keep."""
-        held = [*self._given_up, *self._waiting]
-        return [*self._employer.private(), *(one.sock.fileno() for one in held)]
+    def private(self, kept: Sequence[Listener] = ()) -> Iterable[int]:
+        """Descriptors that a child may not keep; it keeps these listeners.
+
+        A copy of another one would leave it open when it is closed here.
+        """
+        used = [it.socket for it in kept]
+        held = [it.sock for it in (*self._given_up, *self._waiting)]
+        held += [it.socket for it in self.listeners if it.socket not in used]
+        own = [*self._watch.descriptors, *self._employer.private()]
+        return [*own, *(sock.fileno() for sock in held)]
 
     def _tell_all(self, message: Message) -> None:
         for worker in self._children.alive:
             self._children.tell(worker, message)
-
-    def _kept_from_prober(self) -> Iterable[int]:
-        listeners = (it.socket.fileno() for it in self.listeners)
-        return [*self._watch.descriptors, *self.private(), *listeners]
 
     # -- deeds ---------------------------------------------------------------
 
