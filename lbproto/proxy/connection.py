@@ -47,10 +47,10 @@ from lbproto.machine.events import (
 )
 from lbproto.machine.timers import Timer, TimerTable
 from lbproto.machine.values import ConnId
+from lbproto.proxy.back_pressure import BackPressure
 from lbproto.proxy.backend_events import tell
 from lbproto.proxy.entrance import Entrance
 from lbproto.proxy.exchange import Exchange
-from lbproto.proxy.flow import Flow
 from lbproto.proxy.lingering import LINGER_SECONDS, Lingering
 from lbproto.proxy.presence import Presence
 from lbproto.proxy.recess import Recess
@@ -67,10 +67,10 @@ class ProxyConnection:
     __slots__ = (
         "_entrance",
         "_exchange",
-        "_flow",
         "_known",
         "_lingering",
         "_mercy",
+        "_pressure",
         "_resume",
         "_retires",
         "_stream",
@@ -107,7 +107,7 @@ class ProxyConnection:
         self._known = conn
         self._lingering: Lingering | None = None
         self._mercy = math.inf
-        self._flow = Flow(self)
+        self._pressure = BackPressure(self)
         self._resume = False
         self._retires = math.inf
         self._stream = -1  # of the newest request; HTTP/1 counts 1, 3, 5 ...
@@ -147,7 +147,7 @@ class ProxyConnection:
             while self._resume:
                 self._next_request(now)
         if not self.closed:
-            self._flow.settle(self._exchange, self._lingering, now)
+            self._pressure.settle(self._exchange, self._lingering, now)
         effects, self.out = self.out, []  # an idle connection keeps none
         return effects
 

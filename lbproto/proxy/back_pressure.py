@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from lbproto.proxy.exchange import Exchange
     from lbproto.proxy.lingering import Lingering
 
-__all__ = ["Flow"]
+__all__ = ["BackPressure"]
 
 
-class Flow:
+class BackPressure:
     """Whether one client is read, and its backend."""
 
     __slots__ = ("_client", "_presence", "_reading")
