@@ -112,14 +112,9 @@ class Answer:
 
     def _pass_on(self, events: list[HttpEvent], attempt: Attempt, now: float) -> None:
         exchange = self._exchange
-        codec = exchange.client.codec
         for event in events:
-            if isinstance(event, Body):
-                exchange.tally.sent += len(event.data)
-                codec.send(event)  # it bears the stream of the request
-            elif isinstance(event, End):
-                codec.send(self._ending(event) if event.trailers else event)
-                exchange.over(Step.ENDED, None, now)
+            if isinstance(event, Body | End):
+                self.pass_on(event, now)
             elif isinstance(event, ResponseHead):
                 self.head(event, attempt, now)
             else:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lbproto.proxy.destination import Destination
     from lbproto.proxy.exchange import Exchange
     from lbproto.selection.backend import BackendId
+    from lbproto.selection.balancer import Lease
     from lbproto.selection.waiting import Ticket
 
 __all__ = ["Delivery"]
@@ -115,8 +116,7 @@ class Delivery:
         )
         if lease is not None:
             self._ticket = None
-            self.attempt = Attempt(exchange.site, lease, exchange.client.peer)
-            self._start(now, fresh=False)
+            self._start(lease, now, fresh=False)
             return
         if ticket is None:
             ticket = self._ticket = balancer.wait(upstream, self._failed, now)
@@ -133,8 +133,7 @@ class Delivery:
         site, service = exchange.site, exchange.service
         exchange.service = replace(service, timeouts=peer.timeouts(service.timeouts))
         lease = site.balancer.lease_at(peer.target, peer.proxy_protocol)
-        self.attempt = Attempt(site, lease, exchange.client.peer)
-        self._start(now, fresh=False)
+        self._start(lease, now, fresh=False)
 
     @property
     def cookie(self) -> bytes | None:
@@ -159,7 +158,12 @@ class Delivery:
         attempt.transmit(None, self.held.take_unsent(), self._exchange.out)
         self.expect_response(now)
 
-    def _start(self, now: float, *, fresh: bool) -> None:
+    def _start(self, lease: Lease, now: float, *, fresh: bool) -> None:
+        exchange = self._exchange
+        self.attempt = Attempt(exchange.site, lease, exchange.client.peer)
+        self._go(now, fresh=fresh)
+
+    def _go(self, now: float, *, fresh: bool) -> None:
         exchange, attempt = self._exchange, self.using
         attempt.begin(exchange.out, fresh=fresh)
         exchange.tried(attempt)
@@ -255,7 +259,7 @@ class Delivery:
     def on_pause_over(self, now: float) -> None:
         """It is time for the next try."""
         self._exchange.site.balancer.resume(self.using.lease, now)
-        self._start(now, fresh=False)
+        self._go(now, fresh=False)
 
     def _unreachable(self, code: ErrorCode, detail: str, now: float) -> None:
         """Try another backend, or settle with this one and give up."""
@@ -299,8 +303,7 @@ class Delivery:
             attempt.drop(exchange.out)
             self.held.rewind()
             exchange.go(Step.RETRY)
-            self.attempt = Attempt(exchange.site, attempt.lease, exchange.client.peer)
-            self._start(now, fresh=True)
+            self._start(attempt.lease, now, fresh=True)
 
     def _affordable(self, failure: Failure, now: float) -> bool:
         # A backend that has seen nothing has no work from a repetition.
@@ -322,8 +325,10 @@ class Delivery:
         """Tell whether a response is given up for another try."""
         return status in self._rules.statuses and self._rules_say(Failure.STATUS, now)
 
-    def again(self, outcome: Outcome, code: ErrorCode, detail: str, now: float) -> None:
-        """Be without a backend again; another one will be chosen."""
+    def again(
+        self, outcome: Outcome, code: ErrorCode | None, detail: str, now: float
+    ) -> None:
+        """Be without a backend again; another one will be chosen, or was."""
         exchange = self._exchange
         exchange.timers.clear(Timer.CONNECT, Timer.RESPONSE)
         self._failed.append(self.using.lease.backend)
@@ -367,26 +372,21 @@ class Delivery:
         ):
             return False
         assert self._destination is not None, "asked only about a try"
-        failed = [*self._failed, self.using.lease.backend]
-        lease = balancer.lease(self._destination.name, failed, now, self._key)
+        tried = [*self._failed, self.using.lease.backend]
+        lease = balancer.lease(self._destination.name, tried, now, self._key)
         if lease is None:
             return False
         if not self._destination.may_repeat(now):
             news = balancer.release(lease, Outcome.ABANDONED, now)
             exchange.out.extend(news.log)
             return False
-        exchange.timers.clear(Timer.CONNECT, Timer.RESPONSE)
-        self.end(outcome, now)
-        self._failed = failed
-        exchange.log(Level.WARNING, "trying another backend", code, detail)
-        self.held.rewind()
-        exchange.go(Step.RETRY)
+        self.again(outcome, code, detail, now)
         self.attempt = Attempt(site, lease, exchange.client.peer)
-        seconds = pause(self._rules.backoff, len(failed), site.env.random())
+        seconds = pause(self._rules.backoff, len(self._failed), site.env.random())
         if seconds > 0:
             exchange.timers.set(Timer.BACKOFF, now + seconds)
         else:
-            self._start(now, fresh=False)
+            self._go(now, fresh=False)
         return True
 
     def end(self, outcome: Outcome, now: float) -> None:
