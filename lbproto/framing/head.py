@@ -27,6 +27,7 @@ from lbproto.framing.grammar import show
 from lbproto.framing.headers import Headers
 from lbproto.framing.messages import (
     NO_BODY,
+    WITHOUT_CONTENT,
     BodyKind,
     RequestHead,
     ResponseHead,
@@ -221,7 +222,7 @@ class ResponseReader:
         version, status, reason = self._start
         body = grammar.response_body(fields, version)
         chunked = body.kind is BodyKind.STREAM and b"transfer-encoding" in fields
-        if status < 200 or status in (204, 304) or self._method == b"HEAD":
+        if status < 200 or status in WITHOUT_CONTENT or self._method == b"HEAD":
             body, chunked = NO_BODY, False  # RFC 9112 6.3, whatever the fields say
         head = ResponseHead(
             stream=self._stream,

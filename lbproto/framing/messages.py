@@ -25,6 +25,7 @@ __all__ = [
     "STREAMED",
     "NO_BODY",
     "STREAM",
+    "WITHOUT_CONTENT",
     "Body",
     "BodyHint",
     "BodyKind",
@@ -72,6 +73,10 @@ STREAMED: Final = BodyKind.STREAM
 
 NO_BODY: Final = BodyHint(BodyKind.NONE)
 STREAM: Final = BodyHint(BodyKind.STREAM)
+
+
+WITHOUT_CONTENT: Final = frozenset({204, 304})
+"""Final statuses whose responses never have content (RFC 9110 6.4.1)."""
 
 
 def length(count: int) -> BodyHint:

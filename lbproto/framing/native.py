@@ -22,6 +22,7 @@ from lbproto.framing.messages import (
     HTTP10,
     NO_BODY,
     STREAMED,
+    WITHOUT_CONTENT,
     Body,
     BodyHint,
     End,
@@ -315,7 +316,7 @@ class NativeServerCodec:
 
     def _has_content(self, head: ResponseHead) -> bool:
         """Tell whether content follows, rather than only being spoken of."""
-        if head.status in (204, 304):
+        if head.status in WITHOUT_CONTENT:
             return False
         return self._head is None or self._head.method != b"HEAD"
 

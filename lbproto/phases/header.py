@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from lbproto.framing.grammar import content_length
 from lbproto.framing.headers import FIELD_VALUE, TOKEN, Headers
@@ -67,35 +67,56 @@ def framed(headers: Headers, before: BodyHint) -> BodyHint:
     return length(count)
 
 
-class _Fields:
-    """The fields of a message, for text and bytes."""
+class Fields(Protocol):
+    """The fields of a head, which both kinds of it have."""
 
-    __slots__ = ("headers",)
-
-    def __init__(self, headers: Headers) -> None:
-        self.headers = headers
+    __slots__ = ()
+    _headers: Headers
 
     def get(self, name: Text) -> str | None:
-        found = self.headers.get(raw(name).lower())
+        """Return the first value of a field; None if it is not there."""
+        found = self._headers.get(raw(name).lower())
         return None if found is None else found.decode("latin-1")
 
     def get_all(self, name: Text) -> list[str]:
-        found = self.headers.get_all(raw(name).lower())
+        """Return every value of a field, in order."""
+        found = self._headers.get_all(raw(name).lower())
         return [value.decode("latin-1") for value in found]
 
     def items(self) -> Iterator[tuple[str, str]]:
-        for name, value in self.headers.raw_items():
+        """Yield names, as they were written, and values, in order."""
+        for name, value in self._headers.raw_items():
             yield name.decode("latin-1"), value.decode("latin-1")
 
+    def insert_header(self, name: Text, value: Text) -> None:
+        """Replace a field where it stands, or add it at the end.
 
-class RequestHeader:
+        Raises:
+            ValueError: the name is no token, or the value no field value.
+        """
+        self._headers.insert_header(raw(name), raw(value))
+
+    def append_header(self, name: Text, value: Text) -> None:
+        """Add a field at the end, beside others of its name.
+
+        Raises:
+            ValueError: as `insert_header`.
+        """
+        self._headers.append_header(raw(name), raw(value))
+
+    def remove_header(self, name: Text) -> bool:
+        """Remove every field of a name; tell whether there was one."""
+        return self._headers.remove_header(raw(name).lower())
+
+
+class RequestHeader(Fields):
     """The head of a request."""
 
-    __slots__ = ("_fields", "_head", "method", "target")
+    __slots__ = ("_head", "_headers", "method", "target")
 
     def __init__(self, head: RequestHead) -> None:
         self._head = head
-        self._fields = _Fields(head.headers.copy())
+        self._headers = head.headers.copy()
         self.method = head.method.decode("ascii")
         """`GET`, `POST` ..."""
         self.target = head.target.decode("ascii")
@@ -131,38 +152,6 @@ class RequestHeader:
         """Whether the client offers to switch to another protocol."""
         return bool(self._head.upgrade)
 
-    def get(self, name: Text) -> str | None:
-        """Return the first value of a field; None if it is not there."""
-        return self._fields.get(name)
-
-    def get_all(self, name: Text) -> list[str]:
-        """Return every value of a field, in order."""
-        return self._fields.get_all(name)
-
-    def items(self) -> Iterator[tuple[str, str]]:
-        """Yield names, as they were written, and values, in order."""
-        return self._fields.items()
-
-    def insert_header(self, name: Text, value: Text) -> None:
-        """Replace a field where it stands, or add it at the end.
-
-        Raises:
-            ValueError: the name is no token, or the value no field value.
-        """
-        self._fields.headers.insert_header(raw(name), raw(value))
-
-    def append_header(self, name: Text, value: Text) -> None:
-        """Add a field at the end, beside others of its name.
-
-        Raises:
-            ValueError: as `insert_header`.
-        """
-        self._fields.headers.append_header(raw(name), raw(value))
-
-    def remove_header(self, name: Text) -> bool:
-        """Remove every field of a name; tell whether there was one."""
-        return self._fields.headers.remove_header(raw(name).lower())
-
     def edited(self) -> RequestHead:
         """Return the head as it is now.
 
@@ -174,7 +163,7 @@ class RequestHeader:
             raise ValueError(f"method {self.method[:64]!r} is not a token")
         if TARGET.fullmatch(target) is None:
             raise ValueError(f"target {self.target[:64]!r} is not a path")
-        headers = self._fields.headers.copy()
+        headers = self._headers.copy()
         before = self._head.headers.get(b"host")
         now = headers.get(b"host")
         authority = self._head.authority
@@ -191,14 +180,14 @@ class RequestHeader:
         )
 
 
-class ResponseHeader:
+class ResponseHeader(Fields):
     """The head of a response."""
 
-    __slots__ = ("_fields", "_head", "reason", "status")
+    __slots__ = ("_head", "_headers", "reason", "status")
 
     def __init__(self, head: ResponseHead) -> None:
         self._head = head
-        self._fields = _Fields(head.headers.copy())
+        self._headers = head.headers.copy()
         self.status = head.status
         self.reason = head.reason.decode("latin-1")
         """The words behind the status; not sent in HTTP/2."""
@@ -208,38 +197,6 @@ class ResponseHeader:
         """Begin a response of one's own, without any field."""
         head = ResponseHead(0, status, b"", Headers(), NO_BODY, Version.HTTP11)
         return cls(head)
-
-    def get(self, name: Text) -> str | None:
-        """Return the first value of a field; None if it is not there."""
-        return self._fields.get(name)
-
-    def get_all(self, name: Text) -> list[str]:
-        """Return every value of a field, in order."""
-        return self._fields.get_all(name)
-
-    def items(self) -> Iterator[tuple[str, str]]:
-        """Yield names, as they were written, and values, in order."""
-        return self._fields.items()
-
-    def insert_header(self, name: Text, value: Text) -> None:
-        """Replace a field where it stands, or add it at the end.
-
-        Raises:
-            ValueError: the name is no token, or the value no field value.
-        """
-        self._fields.headers.insert_header(raw(name), raw(value))
-
-    def append_header(self, name: Text, value: Text) -> None:
-        """Add a field at the end, beside others of its name.
-
-        Raises:
-            ValueError: as `insert_header`.
-        """
-        self._fields.headers.append_header(raw(name), raw(value))
-
-    def remove_header(self, name: Text) -> bool:
-        """Remove every field of a name; tell whether there was one."""
-        return self._fields.headers.remove_header(raw(name).lower())
 
     def set_status(self, status: int) -> None:
         """Answer with another status; the words behind it go."""
@@ -257,7 +214,7 @@ class ResponseHeader:
             raise ValueError(f"{before} cannot become {self.status}")
         if FIELD_VALUE.fullmatch(reason) is None:
             raise ValueError(f"reason {self.reason[:64]!r} holds a control character")
-        headers = self._fields.headers.copy()
+        headers = self._headers.copy()
         head = self._head
         # No framing is to be read where there is no content, as after HEAD.
         body = head.body if head.body.kind is ABSENT else framed(headers, head.body)

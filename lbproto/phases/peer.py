@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from lbproto.config import Backend, Timeouts
-from lbproto.config.addresses import backend_target
 from lbproto.machine.effects import Target
 from lbproto.machine.tls import Certificate, ClientTls
 from lbproto.phases.errors import NoPeer
+from lbproto.selection.addresses import backend_of
 
 __all__ = ["HttpPeer", "PeerAddress"]
 
@@ -46,7 +46,7 @@ class HttpPeer:
 
         Raises:
             NoPeer: there is no address, since nothing was there to select.
-            ValueError: the text is no address.
+            AddressError: the text is no address.
         """
         if address is None:
             raise NoPeer
@@ -78,11 +78,6 @@ class HttpPeer:
 
 
 def _target(address: PeerAddress) -> Target:
-    if isinstance(address, Backend):
-        return address.target
-    if isinstance(address, Target):
-        return address
-    if isinstance(address, str):
-        return backend_target(address)
-    host, port = address
-    return backend_target(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    if isinstance(address, tuple):
+        address = str(Target(*address))  # it is checked like every other text
+    return backend_of(address).target

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from lbproto.framing.headers import Headers
 from lbproto.framing.messages import (
     NO_BODY,
+    WITHOUT_CONTENT,
     RequestHead,
     ResponseHead,
     Version,
     length,
 )
+from lbproto.machine.effects import Target
 from lbproto.phases.header import RequestHeader, ResponseHeader, Text, raw
 from lbproto.rewriting.reasons import REASONS
 
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from lbproto.phases.peer import HttpPeer
 
 __all__ = ["Session"]
-
-WITHOUT_CONTENT: Final = (204, 304)
 
 
 class Session:
@@ -77,13 +77,7 @@ class Session:
     def client_addr(self) -> str:
         """The client as `host:port`, `[v6]:port` or `unix:`."""
         host = self.client.address
-        if host.startswith("unix:"):
-            return host
-        return f"[{host}]:{self.client.port}" if ":" in host else self._plain
-
-    @property
-    def _plain(self) -> str:
-        return f"{self.client.address}:{self.client.port}"
+        return host if host.startswith("unix:") else str(Target(host, self.client.port))
 
     @property
     def server_addr(self) -> str:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Generator, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from lbproto.framing.messages import (
     ABSENT,
     COUNTED,
     NO_BODY,
+    WITHOUT_CONTENT,
     Body,
     BodyHint,
     End,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from lbproto.proxy.caller import Caller
 
 __all__ = ["ContentFilter", "sized"]
-
-WITHOUT_CONTENT: Final = (204, 304)
 
 
 class ContentFilter:

@@ -14,7 +14,13 @@ from typing import Final
 
 from lbproto.config import Respond, Service
 from lbproto.framing.headers import Headers
-from lbproto.framing.messages import NO_BODY, ResponseHead, Version, length
+from lbproto.framing.messages import (
+    NO_BODY,
+    WITHOUT_CONTENT,
+    ResponseHead,
+    Version,
+    length,
+)
 from lbproto.machine.errors import VERDICTS, ErrorCode
 from lbproto.rewriting.reasons import REASONS
 
@@ -25,7 +31,6 @@ ITEM_TOKEN: Final = re.compile(rb"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*+")
 
 ALLOW: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 RETRY_AFTER: Final = b"1"
-NO_CONTENT: Final = (204, 304)
 
 
 def error_reply(
@@ -68,7 +73,7 @@ def fixed_reply(
 ) -> tuple[ResponseHead, bytes]:
     """Build the response that a route gives instead of a backend's."""
     fields = [(b"Date", date)]
-    if respond.status in NO_CONTENT:
+    if respond.status in WITHOUT_CONTENT:
         # RFC 9110 8.6: a 204 has no length, and a 304 none of its own.
         head = _response(respond.status, fields, stream, 0)
         return replace(head, body=NO_BODY), b""
