@@ -83,6 +83,7 @@ class Caller:
             recess.held_by = self
             self._since = self.flows.now
             self._held = exchange.timers.suspend()
+            exchange.upload.rest(self.flows.now)
 
     def _resume(self, now: float) -> None:
         if self._recess.held_by is self:

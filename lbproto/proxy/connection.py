@@ -272,7 +272,7 @@ class ProxyConnection:
         else:
             self.timers.clear(Timer.SEND)
         exchange = self._exchange
-        if exchange is not None and (self.recess is None or not self.recess.on):
+        if exchange is not None and not exchange.at_rest:
             exchange.answer.expect_more(now)
 
     # -- time ----------------------------------------------------------------

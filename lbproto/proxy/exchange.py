@@ -125,6 +125,12 @@ class Exchange:
         return self.tunnel is not None
 
     @property
+    def at_rest(self) -> bool:
+        """An application is awaited, and no deadline counts."""
+        recess = self.client.recess
+        return recess is not None and recess.on
+
+    @property
     def request_complete(self) -> bool:
         """The request has been received whole."""
         return self.delivery.held.complete
@@ -181,8 +187,9 @@ class Exchange:
                 nominated, rules = self.head.nominated, self.service.request_headers
                 event = passed_on(event, nominated, self.service, rules)
             self.delivery.content(event, now)
-            self.answer.expect_more(now)
-            self.pace(now)
+            if not self.at_rest:
+                self.answer.expect_more(now)
+                self.pace(now)
 
     def _too_large(self, more: int) -> bool:
         """Tell whether a piece is too much; the codec knows no route's limit."""

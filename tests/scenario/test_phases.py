@@ -1252,14 +1252,14 @@ def test_a_peer_that_is_spoken_to_in_another_way_is_another_one() -> None:
 
 
 class Sleeper(ToOne):
-    """Awaits a second in one phase."""
+    """Awaits in one phase, a second if nothing else is said."""
 
-    def __init__(self, phase: str) -> None:
+    def __init__(self, phase: str, seconds: float = 1.0) -> None:
         super().__init__()
         before = getattr(self, phase)
 
         async def slowly(*arguments: object) -> object:
-            await sleep(1.0)
+            await sleep(seconds)
             return before(*arguments)
 
         setattr(self, phase, slowly)
@@ -1436,3 +1436,29 @@ def test_trailers_pass_beside_the_filters() -> None:
     client = sim.client()
     client.send(GET.replace(b"\r\n\r\n", b"\r\nTE: trailers\r\nConnection: te\r\n\r\n"))
     assert client.received.endswith(b"2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n")
+
+
+@pytest.mark.parametrize("phase", ["request_filter", "upstream_request_filter"])
+def test_a_client_is_not_slow_for_what_the_application_takes(phase: str) -> None:
+    sim = simulated(Sleeper(phase, seconds=100.0))
+    backend = sim.backend("10.0.0.1:80")
+    client = sim.client()
+    client.send(POST[:-2])
+    sim.advance(99.0)
+    assert client.received == b""
+    sim.advance(1.0)
+    client.send(POST[-2:])
+    assert backend.received.endswith(b"hello")
+    backend.connections[0].send(OK)
+    assert status(client) == 200
+
+
+def test_after_that_it_is_slow_as_ever() -> None:
+    sim = simulated(Sleeper("request_filter", seconds=100.0))
+    sim.backend("10.0.0.1:80")
+    client = sim.client()
+    client.send(POST[:-2])
+    sim.advance(159.0)
+    assert client.received == b""
+    sim.advance(1.0)
+    assert status(client) == 408
