@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.runtimes.fixtures import lb, origin, runtime, start
+from tests.runtimes.fixtures import conducted, lb, origin, runtime, start
 
-__all__ = ["lb", "origin", "runtime", "start"]
+__all__ = ["conducted", "lb", "origin", "runtime", "start"]

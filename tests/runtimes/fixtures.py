@@ -8,6 +8,14 @@ from typing import Any
 
 import pytest
 
+from lbproto.config import Config, Listen, Service
+from lbproto.machine.effects import Level, Target
+from lbproto.phases.http import ProxyHttp
+from lbproto.proxy.gateway import Gateway
+from lbproto_runtimes import load
+from lbproto_runtimes.listen import bind
+from lbproto_runtimes.logs import Logs
+from tests.runtimes.embedded import Embedded
 from tests.runtimes.origins import OK, Origin, Script, answers
 from tests.runtimes.process import Lb, Settings, settings
 
@@ -16,6 +24,7 @@ RUNTIMES = ("asyncio", "uvloop", "gevent", "threads")
 
 LbFactory = Callable[..., Lb]
 OriginFactory = Callable[..., Origin]
+Conducted = Callable[[ProxyHttp[Any]], str]
 
 
 @pytest.fixture(params=RUNTIMES)
@@ -66,3 +75,22 @@ def origin() -> Iterator[OriginFactory]:
         one.close()
     errors = [error for one in made for error in one.errors]
     assert not errors, errors
+
+
+@pytest.fixture
+def conducted(runtime: str) -> Iterator[Conducted]:
+    """Serve for an application, in a thread of this process; return the address."""
+    started: list[Embedded] = []
+
+    def launch(application: ProxyHttp[Any]) -> str:
+        listen = Listen(target=Target("127.0.0.1", 0))
+        service = Service(name="web", listen=(listen,))
+        config = Config(services=(service,), upstreams={})
+        gateway = Gateway(config, load(runtime).env(), {"web": application})
+        logs = Logs(None, Level.INFO)
+        started.append(Embedded(runtime, gateway, bind(config), logs))
+        return started[0].address
+
+    yield launch
+    for one in started:
+        one.stop()

@@ -4,48 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
-from lbproto.config import Config, Listen, Service
-from lbproto.machine.effects import Level, Target
 from lbproto.phases.header import RequestHeader, ResponseHeader
 from lbproto.phases.http import ProxyHttp
 from lbproto.phases.peer import HttpPeer
 from lbproto.phases.session import Session
-from lbproto.proxy.gateway import Gateway
-from lbproto_runtimes import load
-from lbproto_runtimes.listen import bind
-from lbproto_runtimes.logs import Logs
-from tests.runtimes.embedded import Embedded
-from tests.runtimes.fixtures import OriginFactory
+from tests.runtimes.fixtures import Conducted, OriginFactory
 from tests.runtimes.origins import Recorder, answers, reply
 from tests.runtimes.wire import PATIENCE, dial
 
-Serving = Callable[[ProxyHttp[Any]], str]
 AWAITING = ("asyncio", "uvloop")
 
 
 @pytest.fixture
-def serving(runtime: str) -> Iterator[Serving]:
-    """Serve for an application in a thread of this process."""
-    started: list[Embedded] = []
-
-    def launch(application: ProxyHttp[Any]) -> str:
-        listen = Listen(target=Target("127.0.0.1", 0))
-        service = Service(name="web", listen=(listen,))
-        config = Config(services=(service,), upstreams={})
-        applications = {"web": application}
-        gateway = Gateway(config, load(runtime).env(), applications)
-        logs = Logs(None, Level.INFO)
-        started.append(Embedded(runtime, gateway, bind(config), logs))
-        return started[0].address
-
-    yield launch
-    for one in started:
-        one.stop()
+def awaits(runtime: str) -> None:
+    """Leave runtimes without an event loop out."""
+    if runtime not in AWAITING:
+        pytest.skip("it has no event loop")
 
 
 class Editor(ProxyHttp[None]):
@@ -74,10 +51,10 @@ class Editor(ProxyHttp[None]):
 
 
 def test_an_application_edits_what_passes(
-    serving: Serving, origin: OriginFactory
+    conducted: Conducted, origin: OriginFactory
 ) -> None:
     recorder = Recorder(reply(), reply())
-    address = serving(Editor(origin(recorder).address))
+    address = conducted(Editor(origin(recorder).address))
     with dial(address) as client:
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
         assert client.response().get("x-edited") == b"yes"
@@ -88,7 +65,7 @@ def test_an_application_edits_what_passes(
 
 
 def test_a_bug_of_the_application_is_a_500_and_one_line(
-    serving: Serving, origin: OriginFactory, capfd: pytest.CaptureFixture[str]
+    conducted: Conducted, origin: OriginFactory, capfd: pytest.CaptureFixture[str]
 ) -> None:
     class Broken(Editor):
         def request_filter(self, session: Session, ctx: None) -> bool:
@@ -96,7 +73,7 @@ def test_a_bug_of_the_application_is_a_500_and_one_line(
                 raise ZeroDivisionError("oops")
             return False
 
-    address = serving(Broken(origin(answers(reply(), reply())).address))
+    address = conducted(Broken(origin(answers(reply(), reply())).address))
     with dial(address) as other, dial(address) as client:
         assert other.ask().status == 200
         assert client.ask("/bug").status == 500
@@ -136,13 +113,12 @@ class Slow(Editor):
         return False
 
 
+@pytest.mark.usefixtures("awaits")
 def test_a_coroutine_holds_up_its_own_request_only(
-    serving: Serving, runtime: str, origin: OriginFactory
+    conducted: Conducted, origin: OriginFactory
 ) -> None:
-    if runtime not in AWAITING:
-        pytest.skip("it has no event loop")
     slow = Slow(origin(answers(reply(), reply())).address)
-    address = serving(slow)
+    address = conducted(slow)
     with dial(address) as client, dial(address) as other:
         client.get("/wait")
         assert slow.waiting.wait(PATIENCE)
@@ -151,13 +127,12 @@ def test_a_coroutine_holds_up_its_own_request_only(
         assert client.response().status == 200
 
 
+@pytest.mark.usefixtures("awaits")
 def test_a_client_that_leaves_cancels_its_coroutine(
-    serving: Serving, runtime: str, origin: OriginFactory
+    conducted: Conducted, origin: OriginFactory
 ) -> None:
-    if runtime not in AWAITING:
-        pytest.skip("it has no event loop")
     slow = Slow(origin(answers(reply())).address)
-    address = serving(slow)
+    address = conducted(slow)
     with dial(address) as client:
         client.get("/wait")
         assert slow.waiting.wait(PATIENCE)
@@ -165,27 +140,26 @@ def test_a_client_that_leaves_cancels_its_coroutine(
         assert slow.cancelled.wait(PATIENCE)
 
 
+@pytest.mark.usefixtures("awaits")
 def test_what_is_awaited_ends_with_the_server(
-    serving: Serving, runtime: str, origin: OriginFactory
+    conducted: Conducted, origin: OriginFactory
 ) -> None:
-    if runtime not in AWAITING:
-        pytest.skip("it has no event loop")
     slow = Slow(origin(answers(reply())).address)
-    address = serving(slow)
+    address = conducted(slow)
     with dial(address) as client:
         client.get("/wait")
         assert slow.waiting.wait(PATIENCE)
 
 
 def test_without_a_loop_a_coroutine_is_an_error_of_that_request(
-    serving: Serving,
+    conducted: Conducted,
     runtime: str,
     origin: OriginFactory,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     if runtime in AWAITING:
         pytest.skip("it has an event loop")
-    address = serving(Slow(origin(answers(reply())).address))
+    address = conducted(Slow(origin(answers(reply())).address))
     with dial(address) as client:
         assert client.ask().status == 500
     assert "no event loop awaits a coroutine here" in capfd.readouterr().err

@@ -5,27 +5,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
 
 import pytest
 import yaml
 
-from lbproto.config import Config, Listen, Service
-from lbproto.machine.effects import Level, Target
-from lbproto.phases.http import ProxyHttp
-from lbproto.proxy.gateway import Gateway
-from lbproto_runtimes import load
-from lbproto_runtimes.listen import bind
-from lbproto_runtimes.logs import Logs
-from tests.runtimes.embedded import Embedded
-from tests.runtimes.fixtures import OriginFactory
+from tests.runtimes.fixtures import Conducted, OriginFactory
 from tests.runtimes.origins import Recorder, answers, reply
 from tests.runtimes.process import ROOT
 from tests.runtimes.wire import dial
-
-Serving = Callable[[ProxyHttp[Any]], str]
 
 
 def example(name: str) -> ModuleType:
@@ -40,33 +28,14 @@ def example(name: str) -> ModuleType:
     return module
 
 
-@pytest.fixture
-def serving(runtime: str) -> Iterator[Serving]:
-    """Serve for an application in a thread of this process."""
-    started: list[Embedded] = []
-
-    def launch(application: ProxyHttp[Any]) -> str:
-        listen = Listen(target=Target("127.0.0.1", 0))
-        service = Service(name="web", listen=(listen,))
-        config = Config(services=(service,), upstreams={})
-        gateway = Gateway(config, load(runtime).env(), {"web": application})
-        logs = Logs(None, Level.ERROR)
-        started.append(Embedded(runtime, gateway, bind(config), logs))
-        return started[0].address
-
-    yield launch
-    for one in started:
-        one.stop()
-
-
 def test_a_client_that_asks_too_often_is_told_so(
-    serving: Serving, origin: OriginFactory
+    conducted: Conducted, origin: OriginFactory
 ) -> None:
     module = example("rate_limiter")
     now = [10.0]
     backend = origin(answers(reply(), reply(), reply(), reply()))
     window = module.Window(lambda: now[0])
-    with dial(serving(module.RateLimiter(backend.address, window))) as client:
+    with dial(conducted(module.RateLimiter(backend.address, window))) as client:
         assert client.ask("/", "appid: a\r\n").status == 200
         refused = client.ask("/", "appid: a\r\n")
         assert refused.status == 429
@@ -78,13 +47,13 @@ def test_a_client_that_asks_too_often_is_told_so(
         assert client.ask("/", "appid: a\r\n").status == 200
 
 
-def test_json_becomes_yaml(serving: Serving, origin: OriginFactory) -> None:
+def test_json_becomes_yaml(conducted: Conducted, origin: OriginFactory) -> None:
     module = example("modify_response")
     about = {"name": "a", "tags": ["b", "c"]}
     body = json.dumps(about).encode()
     fields = "Content-Type: application/json\r\n"
     backend = origin(answers(reply(body, fields=fields)))
-    with dial(serving(module.Json2Yaml(backend.address))) as client:
+    with dial(conducted(module.Json2Yaml(backend.address))) as client:
         changed = client.ask()
     assert changed.get("content-type") == b"application/yaml"
     assert changed.get("content-length") is None
@@ -92,32 +61,32 @@ def test_json_becomes_yaml(serving: Serving, origin: OriginFactory) -> None:
 
 
 def test_what_is_no_json_breaks_that_response_alone(
-    serving: Serving, origin: OriginFactory, capfd: pytest.CaptureFixture[str]
+    conducted: Conducted, origin: OriginFactory, capfd: pytest.CaptureFixture[str]
 ) -> None:
     module = example("modify_response")
     backend = origin(answers(reply(b"no json")))
-    with dial(serving(module.Json2Yaml(backend.address))) as client:
+    with dial(conducted(module.Json2Yaml(backend.address))) as client:
         client.get()
         assert not client.rest().endswith(b"0\r\n\r\n"), "it looks complete"
     assert "JSONDecodeError" in capfd.readouterr().err
 
 
-def test_an_error_has_the_page(serving: Serving, origin: OriginFactory) -> None:
+def test_an_error_has_the_page(conducted: Conducted, origin: OriginFactory) -> None:
     module = example("error_page")
     backend = origin()
     backend.close()
-    with dial(serving(module.Apologetic(backend.address))) as client:
+    with dial(conducted(module.Apologetic(backend.address))) as client:
         sorry = client.ask()
     assert sorry.status == 502
     assert sorry.get("content-type") == b"text/html"
     assert b"(status 502)" in sorry.body
 
 
-def test_the_path_chooses(serving: Serving, origin: OriginFactory) -> None:
+def test_the_path_chooses(conducted: Conducted, origin: OriginFactory) -> None:
     module = example("gateway")
     family, others = Recorder(reply(b"family")), Recorder(reply(b"a"), reply(b"b"))
     gateway = module.Gateway(origin(family).address, origin(others).address, "sesame")
-    with dial(serving(gateway)) as client:
+    with dial(conducted(gateway)) as client:
         assert client.ask("/family/x").body == b"family"
         answer = client.ask("/x")
         assert answer.body == b"a"
@@ -127,10 +96,10 @@ def test_the_path_chooses(serving: Serving, origin: OriginFactory) -> None:
 
 
 def test_the_second_server_stands_in_for_the_first(
-    serving: Serving, origin: OriginFactory
+    conducted: Conducted, origin: OriginFactory
 ) -> None:
     module = example("failover")
     first, second = origin(), origin(answers(reply(b"second")))
     first.close()
-    with dial(serving(module.Failover(first.address, second.address))) as client:
+    with dial(conducted(module.Failover(first.address, second.address))) as client:
         assert client.ask().body == b"second"

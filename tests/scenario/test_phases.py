@@ -971,6 +971,17 @@ def test_a_server_that_fails_is_named_in_the_log() -> None:
     assert logged(sim)[0].fields["backend"] == "10.0.0.1:80"
 
 
+class Broken(ToOne):
+    """Has a bug in one phase."""
+
+    def __init__(self, phase: str) -> None:
+        super().__init__()
+        setattr(self, phase, self.fail)
+
+    def fail(self, *arguments: object) -> None:
+        raise ZeroDivisionError("oops")
+
+
 PHASES = [
     "new_ctx",
     "early_request_filter",
@@ -987,14 +998,7 @@ PHASES = [
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_an_exception_is_a_500_for_that_request_and_nothing_else(phase: str) -> None:
-    class Broken(ToOne):
-        pass
-
-    def fail(*arguments: object) -> None:
-        raise ZeroDivisionError("oops")
-
-    setattr(Broken, phase, fail)
-    broken = Broken()
+    broken = Broken(phase)
     sim = simulated(broken)
     sim.backend("10.0.0.1:80", answers)
     other = sim.client()
@@ -1013,14 +1017,7 @@ def test_an_exception_is_a_500_for_that_request_and_nothing_else(phase: str) -> 
     "phase", ["upstream_response_body_filter", "response_body_filter"]
 )
 def test_an_exception_in_the_midst_of_a_response_cuts_it(phase: str) -> None:
-    class Broken(ToOne):
-        pass
-
-    def fail(*arguments: object) -> None:
-        raise ZeroDivisionError("oops")
-
-    setattr(Broken, phase, fail)
-    broken = Broken()
+    broken = Broken(phase)
     sim = simulated(broken)
     sim.backend("10.0.0.1:80", answers)
     client = sim.client()
@@ -1034,14 +1031,7 @@ def test_an_exception_in_the_midst_of_a_response_cuts_it(phase: str) -> None:
     ["fail_to_connect", "fail_to_proxy", "suppress_error_log", "request_summary"],
 )
 def test_an_exception_while_failing_changes_nothing(phase: str) -> None:
-    class Broken(ToOne):
-        pass
-
-    def fail(*arguments: object) -> None:
-        raise ZeroDivisionError("oops")
-
-    setattr(Broken, phase, fail)
-    broken = Broken()
+    broken = Broken(phase)
     sim = simulated(broken)
     client = sim.client()
     client.send(GET)
@@ -1052,11 +1042,7 @@ def test_an_exception_while_failing_changes_nothing(phase: str) -> None:
 
 
 def test_an_exception_while_logging_is_logged() -> None:
-    class Broken(ToOne):
-        def logging(self, session: Session, error: object, ctx: None) -> None:
-            raise ZeroDivisionError("oops")
-
-    sim = simulated(Broken())
+    sim = simulated(Broken("logging"))
     sim.backend("10.0.0.1:80", answers)
     client = sim.client()
     client.send(GET)
