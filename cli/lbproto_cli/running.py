@@ -34,10 +34,11 @@ from lbproto_runtimes.upgrade_sock import UpgradeSockError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lbproto.config import Config
     from lbproto_cli.plan import Plan
     from lbproto_runtimes.contexts import Contexts
 
-__all__ = ["ServiceError", "end", "fail", "outcome", "serve"]
+__all__ = ["ServiceError", "check_upgrade", "end", "fail", "outcome", "serve"]
 
 
 class ServiceError(LbError):
@@ -87,6 +88,14 @@ def fail(status: ExitStatus, text: str) -> int:
     return status
 
 
+def check_upgrade(options: Options, config: Config) -> int:
+    """Say if an upgrade has no meeting place; return the status."""
+    if options.upgrade and config.upgrade_sock is None:
+        message = "lb: --upgrade needs upgrade_sock in the configuration"
+        return fail(ExitStatus.CONFIGURATION, message)
+    return ExitStatus.DONE
+
+
 def _wants_traceback(options: Options) -> bool:
     level = getattr(options, "log_level", None)
     if level is None:
@@ -113,9 +122,8 @@ def serve(
     here = os.getcwd()
     config = located(decided.config, here)
     raise_descriptor_limit()
-    if options.upgrade and config.upgrade_sock is None:
-        message = "lb: --upgrade needs upgrade_sock in the configuration"
-        return fail(ExitStatus.CONFIGURATION, message)
+    if status := check_upgrade(options, config):
+        return status
     with Governor(
         replace(decided, config=config),
         contexts,

@@ -19,19 +19,20 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from lbproto.config.shown import shown
 from lbproto.phases.http import coroutine_phases
 from lbproto_cli.arguments import ExitStatus, Options, program_parser
 from lbproto_cli.plan import locked_out, settle
-from lbproto_cli.running import ServiceError, end, fail, outcome, serve
+from lbproto_cli.running import ServiceError, check_upgrade, end, outcome, serve
 from lbproto_cli.services import BackgroundService, HttpProxyService
 from lbproto_runtimes.contexts import Contexts, TlsConfigError
 from lbproto_runtimes.program import Program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from lbproto.config import Config, Service
     from lbproto.machine.effects import Level
@@ -123,10 +124,7 @@ class Server:
         _check_runtime(service, self._settled().runtime)
         taken = [one.name for one in self.configuration.services]
         taken += [one.name for one in self._proxies]
-        name, number = service.name, 1
-        while name in taken:
-            number += 1
-            name = f"{service.name}-{number}"
+        name = _distinct(service.name, taken)
         service.options = replace(service.options, name=name)
         self._proxies.append(service)
 
@@ -162,11 +160,7 @@ class Server:
         return self._plan
 
     def _check(self) -> int:
-        config = self._settled().config
-        if self._options.upgrade and config.upgrade_sock is None:
-            message = "lb: --upgrade needs upgrade_sock in the configuration"
-            return fail(ExitStatus.CONFIGURATION, message)
-        return ExitStatus.DONE
+        return check_upgrade(self._options, self._settled().config)
 
     def _serve(self) -> int:
         decided = self._complete(self._settled(), self._contexts)
@@ -207,12 +201,14 @@ class Server:
         """Return the background services, each under a name of its own."""
         named: dict[str, BackgroundService[Any]] = {}
         for one in self._background:
-            name, number = one.name, 1
-            while name in named:
-                number += 1
-                name = f"{one.name}-{number}"
-            named[name] = one
+            named[_distinct(one.name, named)] = one
         return named
+
+
+def _distinct(wanted: str, taken: Collection[str]) -> str:
+    """Return a name that nobody has, with a number if need be."""
+    numbered = (f"{wanted}-{number}" for number in count(2))
+    return next(name for name in chain([wanted], numbered) if name not in taken)
 
 
 def _check_runtime(service: HttpProxyService, runtime: str) -> None:
