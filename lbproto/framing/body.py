@@ -119,7 +119,7 @@ class _Expects(Enum):
     NOTHING = auto()
 
 
-SIZE: Final = _Expects.SIZE
+SIZE: Final = _Expects.SIZE  # Python 3.11 is slow to find a member by its class
 
 SIZE_DIGITS: Final = 16
 
@@ -161,7 +161,7 @@ class ChunkedDecoder:
 
     def __init__(self, limits: CodecLimits) -> None:
         self._limits = limits
-        self._expects = _Expects.SIZE
+        self._expects = SIZE
         self._left = 0  # of the current chunk
         self._total = 0
         self._small = 0  # chunks
@@ -187,7 +187,7 @@ class ChunkedDecoder:
         """Take one read."""
         content: list[bytes] = []
         at = whole = 0
-        if self._expects is _Expects.SIZE and not self._line:
+        if self._expects is SIZE and not self._line:
             at = whole = self._large_chunks(data, 0, content)
         before = len(content)
         error = None
@@ -203,7 +203,7 @@ class ChunkedDecoder:
                 elif self._expects in (_Expects.CR, _Expects.LF):
                     self._end_of_data(data[at])
                     at += 1
-                elif self._expects is _Expects.SIZE:
+                elif self._expects is SIZE:
                     at = self._chunks(data, at, content)
                 else:
                     at = self._trailer_line(data, at)
@@ -349,7 +349,7 @@ class ChunkedDecoder:
         if self._expects is _Expects.CR and byte == 0x0D:
             self._expects = _Expects.LF
         elif self._expects is _Expects.LF and byte == 0x0A:
-            self._expects = _Expects.SIZE
+            self._expects = SIZE
         else:
             raise _syntax("no CRLF after the data of a chunk", bytes((byte,)))
 

@@ -34,6 +34,7 @@ __all__ = [
     "FIELD_LINE",
     "LARGEST",
     "MAX_METHOD",
+    "ORIGIN_FORM",
     "REQUEST_HEAD",
     "REQUEST_LINE",
     "RESPONSE_HEAD",
@@ -85,6 +86,9 @@ TOKEN_BYTES: Final = bytes(i for i in range(256) if TOKEN.fullmatch(bytes((i,)))
 
 REQUEST_LINE: Final = re.compile(_START)
 """Method, target, major and minor version, without CRLF (RFC 9112 3)."""
+
+ORIGIN_FORM: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*+")
+"""A path, perhaps with a query (RFC 9112 3.2.1)."""
 
 STATUS_LINE: Final = re.compile(_STATUS)
 """Minor version, status and reason, without CRLF (RFC 9112 4)."""

@@ -13,12 +13,11 @@ is not the application's to say.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
-from lbproto.framing.grammar import content_length
+from lbproto.framing.grammar import ORIGIN_FORM, content_length
 from lbproto.framing.headers import FIELD_VALUE, TOKEN, Headers
 from lbproto.framing.messages import (
     ABSENT,
@@ -35,9 +34,6 @@ from lbproto.framing.messages import (
 __all__ = ["RequestHeader", "ResponseHeader", "Text"]
 
 Text: TypeAlias = str | bytes
-
-TARGET: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*+|\*")
-"""Origin-form or asterisk-form, as the grammar lets requests pass."""
 
 
 def raw(text: Text) -> bytes:
@@ -161,7 +157,7 @@ class RequestHeader(Fields):
         method, target = raw(self.method), raw(self.target)
         if TOKEN.fullmatch(method) is None:
             raise ValueError(f"method {self.method[:64]!r} is not a token")
-        if TARGET.fullmatch(target) is None:
+        if target != b"*" and ORIGIN_FORM.fullmatch(target) is None:
             raise ValueError(f"target {self.target[:64]!r} is not a path")
         headers = self._headers.copy()
         before = self._head.headers.get(b"host")

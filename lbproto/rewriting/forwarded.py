@@ -9,19 +9,17 @@ removed before we say what we saw. A name that reads like a forwarding field onc
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from lbproto.config import Service
-from lbproto.framing.headers import Headers, field_line
+from lbproto.framing.headers import TOKEN, Headers, field_line
 from lbproto.machine.events import PeerInfo
 
 __all__ = ["forwarded_line", "is_trusted", "set_forwarding", "told_lines"]
 
 PREFIX: Final = b"x-forwarded-"
-TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
 IDENTITY: Final = frozenset({b"forwarded", b"x-real-ip"})
 
 

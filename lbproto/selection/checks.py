@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeAlias
 
 from lbproto.config import Backend, HealthCheck
 from lbproto.config.shown import shown
+from lbproto.framing.grammar import ORIGIN_FORM
 from lbproto.framing.headers import TOKEN
 from lbproto.machine.tls import ClientTls
 from lbproto.selection.addresses import Address
@@ -29,8 +30,6 @@ __all__ = [
     "description",
 ]
 
-TARGET: Final = re.compile(rb"/[\x21\x22\x24-\x7e]*+")
-"""A path, perhaps with a query (RFC 9112 3.2.1)."""
 HOST: Final = re.compile(rb"[\x21-\x7e]++")
 PORT: Final = re.compile(r":[0-9]++\Z")
 
@@ -111,7 +110,7 @@ class HttpHealthCheck:
             unhealthy_after=self.consecutive_failure,
             port=self.port_override,
             method=_checked(self.method, TOKEN, "method"),
-            path=_checked(self.path, TARGET, "path"),
+            path=_checked(self.path, ORIGIN_FORM, "path"),
             host=_checked(self.host, HOST, "host"),
             expect_status=self.expect_status,
             expect_body=self.expect_body,
