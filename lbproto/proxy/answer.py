@@ -101,7 +101,7 @@ class Answer:
     def expect_more(self, now: float) -> None:
         """Arm the backend's deadline for more content, if it is its turn."""
         exchange = self._exchange
-        if exchange.stage is not Stage.STREAMING:
+        if exchange.stage is not Stage.STREAMING or exchange.at_rest:
             return
         if exchange.client.blocked:
             # The client is slow; the backend is not to blame for silence.

@@ -3,8 +3,8 @@
 `ProxyConnection` is the machine that a runtime drives: it owns the client's
 codec, at most one exchange at a time (HTTP/1; the next request waits in the
 codec), the deadlines between requests, and the way a connection ends. Who may
-read while who is blocked is the flow's to say, after every event. What comes before
-HTTP is the entrance's, what happens within a request the exchange's.
+read while who is blocked is for `back_pressure` to say, after every event. What comes
+before HTTP is the entrance's, what happens within a request the exchange's.
 
 How a connection ends:
 
@@ -271,9 +271,8 @@ class ProxyConnection:
             self.timers.set(Timer.SEND, now + self._timeouts.send)
         else:
             self.timers.clear(Timer.SEND)
-        exchange = self._exchange
-        if exchange is not None and not exchange.at_rest:
-            exchange.answer.expect_more(now)
+        if self._exchange is not None:
+            self._exchange.answer.expect_more(now)
 
     # -- time ----------------------------------------------------------------
 

@@ -97,8 +97,7 @@ class Delivery:
             exchange.fail(ErrorCode.NO_BACKEND, f"no upstream {upstream}", now)
             return
         self._rules = destination.retry
-        if destination.keyed:
-            self._key = exchange.key(upstream)
+        self._key = exchange.key(upstream)
         if destination.affinity is not None:
             members = exchange.site.balancer.members(upstream)
             self._wanted = destination.affinity.take(request.headers, members)

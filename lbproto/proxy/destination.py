@@ -6,7 +6,6 @@ from lbproto.config import Upstream
 from lbproto.machine.env import Env
 from lbproto.proxy.affinity import Affinity
 from lbproto.proxy.budget import RetryBudget
-from lbproto.selection.policies import KEYED
 
 __all__ = ["Destination"]
 
@@ -14,13 +13,11 @@ __all__ = ["Destination"]
 class Destination:
     """An upstream at work: when a request goes out again, and who comes back."""
 
-    __slots__ = ("_budget", "affinity", "keyed", "name", "retry")
+    __slots__ = ("_budget", "affinity", "name", "retry")
 
     def __init__(self, upstream: Upstream, env: Env) -> None:
         self.name = upstream.name
         self.retry = upstream.retry
-        self.keyed = upstream.policy in KEYED
-        """A request's backend depends on its key."""
         sticky = upstream.sticky
         self.affinity = None if sticky is None else Affinity(sticky)
         percent = upstream.retry.budget_percent

@@ -152,10 +152,10 @@ class Exchange:
         return self.delivery.held.size + codec
 
     def key(self, upstream: str) -> bytes:
-        """What gives the request its backend, where a policy asks for it."""
+        """What gives the request its backend; empty where nothing does."""
         rule = self.site.balancer.hash_on(upstream)
-        assert rule is not None, "the upstream's policy is one with a key"
-        assert self.head is not None, "a request goes there"
+        if rule is None or self.head is None:
+            return b""
         return request_key(rule, self.head, self.client.peer)
 
     def go(self, step: Step) -> None:
@@ -187,9 +187,8 @@ class Exchange:
                 nominated, rules = self.head.nominated, self.service.request_headers
                 event = passed_on(event, nominated, self.service, rules)
             self.delivery.content(event, now)
-            if not self.at_rest:
-                self.answer.expect_more(now)
-                self.pace(now)
+            self.answer.expect_more(now)
+            self.pace(now)
 
     def _too_large(self, more: int) -> bool:
         """Tell whether a piece is too much; the codec knows no route's limit."""
@@ -259,6 +258,8 @@ class Exchange:
             self.timers.clear(Timer.REQUEST_BODY)
             return
         if self.head is None or self.stage in (Stage.TUNNEL, Stage.DONE):
+            return
+        if self.at_rest:
             return
         clock = self.upload
         if clock is IDLE_CLOCK:

@@ -198,3 +198,22 @@ def test_a_client_that_leaves_gives_its_place_up() -> None:
     sim.advance(0.05)
     assert status(third) == 200
     assert sim.gateway.balancer.stats().active == 0
+
+
+def test_a_policy_that_changes_while_it_serves_gets_its_keys() -> None:
+    sim = Sim(two())
+    backends = [sim.backend(f"10.0.0.{number}:80", answers) for number in (1, 2)]
+    client = sim.client()
+    for _ in range(2):
+        client.send(GET)
+    assert [len(one.connections) for one in backends] == [1, 1]
+    upstreams = two(policy="hash", hash_on=HashOn(kind="uri")).upstreams
+    sim.gateway.balancer.update(upstreams, sim.now)
+    asked = [one.received.count(b"GET ") for one in backends]
+    for number in range(20):
+        client.send(get(f"/{number}"))
+    more = [one.received.count(b"GET ") for one in backends]
+    assert all(now > before for now, before in zip(more, asked, strict=True))
+    sim.gateway.balancer.update(two().upstreams, sim.now)
+    client.send(GET)
+    assert client.received.count(b"HTTP/1.1 200") == 23
