@@ -21,6 +21,7 @@ from lbproto.machine.effects import Level
 from lbproto.machine.errors import LocalProtocolError
 from lbproto.processes.bulletin import Bulletin
 from lbproto.processes.channel import Kind, Message, MessageReader, encode
+from lbproto_runtimes import fdpass
 from lbproto_runtimes.signals import HANDLED
 
 if TYPE_CHECKING:
@@ -202,9 +203,7 @@ def _be_prober(
         for number in HANDLED:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
-        for descriptor in private:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+        fdpass.close_all(private)
         # Not before: the master has no use for an event loop.
         from lbproto_runtimes.prober_work import serve_probes
 
