@@ -122,7 +122,7 @@ class Delivery:
         if ticket is not None and now < ticket.until:
             exchange.timers.set(Timer.QUEUE, min(ticket.until, now + LOOK_AGAIN))
             return
-        why = "has no backend" if ticket is None else "had no room in time"
+        why = "has no backend to use" if ticket is None else "had no room in time"
         exchange.fail(ErrorCode.NO_BACKEND, f"upstream {upstream} {why}", now)
 
     def begin_at(self, peer: HttpPeer, request: RequestHead, now: float) -> None:
