@@ -50,6 +50,15 @@ class Report:
     reason: str
     """What went wrong; empty if nothing does any more."""
 
+    def log(self) -> Log:
+        """Return the line that tells an operator."""
+        fields: dict[str, object] = {"upstream": self.upstream, "backend": self.backend}
+        if self.healthy:
+            return Log(Level.INFO, "backend is healthy", fields)
+        return Log(
+            Level.WARNING, "backend is unhealthy", fields | {"reason": self.reason}
+        )
+
 
 @value
 class _Plan:
@@ -215,14 +224,8 @@ class HealthMonitor:
             finding.healthy, check.healthy_after, check.unhealthy_after
         ):
             return
-        upstream, backend = patient.key
-        fields: dict[str, object] = {"upstream": upstream, "backend": backend}
-        if finding.healthy:
-            self._out.append(Log(Level.INFO, "backend is healthy", fields))
-        else:
-            fields["reason"] = finding.reason
-            self._out.append(Log(Level.WARNING, "backend is unhealthy", fields))
-        report = Report(upstream, backend, finding.healthy, finding.reason)
+        report = Report(*patient.key, finding.healthy, finding.reason)
+        self._out.append(report.log())
         self._reports.append(report)
 
     def _leave(self, patient: _Patient) -> None:

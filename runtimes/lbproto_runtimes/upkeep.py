@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 from lbproto.discovery.lookout import Lookout
 from lbproto.health.finding import Health
 from lbproto.health.monitor import Report
-from lbproto.machine.effects import Level, Log
+from lbproto.machine.effects import Log
 from lbproto.selection.addresses import backends_of
 from lbproto.selection.checks import StaticDiscovery, description
 from lbproto_runtimes.calling import called
@@ -163,13 +163,9 @@ class Upkeep:
         threshold = getattr(check, "health_threshold", _once)
         if not belief.observe(not reason, threshold(True), threshold(False)):
             return
-        fields = {"upstream": self._name, "backend": address}
-        if reason:
-            fields["reason"] = reason
-            self._logs.log(Level.WARNING, "backend is unhealthy", fields)
-        else:
-            self._logs.log(Level.INFO, "backend is healthy", fields)
-        self._take([Report(self._name, address, not reason, reason)])
+        report = Report(self._name, address, not reason, reason)
+        self._logs.perform(report.log())
+        self._take([report])
 
 
 def _once(success: bool) -> int:
