@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -211,7 +212,9 @@ def started(
     """
     folder.mkdir()
     port = free_port()
-    roots = [str(ROOT), str(ROOT / "runtimes"), str(ROOT / "cli")]
+    # What is installed comes first, since that may be compiled.
+    here = sysconfig.get_path("purelib")
+    roots = [here, str(ROOT), str(ROOT / "runtimes"), str(ROOT / "cli")]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             command(folder, port, backend),

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lbproto.machine.compilation import COMPILED
 from lbproto.machine.effects import Level
 from lbproto_cli.certificates import expired
 
@@ -26,7 +27,12 @@ def tell(
 ) -> None:
     """Log what runs, one line for each thing."""
     config = decided.config
-    about = {"pid": os.getpid(), "runtime": decided.runtime, "threads": config.threads}
+    about = {
+        "pid": os.getpid(),
+        "runtime": decided.runtime,
+        "threads": config.threads,
+        "core": "compiled" if COMPILED else "python",
+    }
     logs.log(Level.INFO, "starting", about)
     for note in decided.notes:
         logs.log(Level.WARNING, note, {})

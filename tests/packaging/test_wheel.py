@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,  # to compile takes a minute
         cwd=cwd,
         env={**kept, **environment},
     )
@@ -34,13 +35,22 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
     return result.stdout
 
 
+@pytest.fixture(scope="module", params=["pure", "compiled"])
+def compiled(request: pytest.FixtureRequest) -> bool:
+    kept = any((ROOT / "build" / "compiled").glob("*"))
+    if request.param == "compiled" and not kept and find_spec("mypyc") is None:
+        pytest.skip("nothing compiles it")
+    return request.param == "compiled"
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(compiled: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     run(
         *(sys.executable, "-m", "hatchling", "build", "--target", "wheel"),
         *("--directory", str(folder)),
         cwd=ROOT,
+        LBPROTO_COMPILE=str(int(compiled)),
     )
     (found,) = folder.glob("*.whl")
     return found
@@ -65,6 +75,12 @@ def test_the_wheel_has_three_packages_and_nothing_else(wheel: Path) -> None:
     (info,) = {name for name in top if name.endswith(".dist-info")}
     assert top <= {*PACKAGES, info, info.replace(".dist-info", ".data")}
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_it_says_for_which_python_it_is(wheel: Path, compiled: bool) -> None:
+    assert wheel.name.endswith("-py3-none-any.whl") != compiled
+    found = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith(".so")]
+    assert bool(found) == compiled
 
 
 def test_every_module_of_the_tree_is_in_the_wheel(wheel: Path) -> None:
@@ -128,11 +144,17 @@ def test_lb_says_its_version_from_anywhere(installed: Path) -> None:
     assert said.split()[-1] == declared[1]
 
 
-def test_what_is_imported_is_what_was_installed(installed: Path) -> None:
+def test_what_is_imported_is_what_was_installed(
+    installed: Path, compiled: bool
+) -> None:
     program = (
         "import lbproto, lbproto_runtimes, lbproto_cli\n"
+        "from lbproto.machine.compilation import COMPILED\n"
+        "print(COMPILED)\n"
         "print(lbproto.__file__, lbproto_runtimes.__file__, lbproto_cli.__file__)"
     )
     said = run(sys.executable, "-c", program, cwd=Path("/"), PYTHONPATH=str(installed))
-    for place in said.split():
+    how, *places = said.split()
+    assert how == str(compiled)
+    for place in places:
         assert Path(place).is_relative_to(installed)

@@ -39,9 +39,9 @@ def settings(*backends: str | Settings, **keys: Any) -> Settings:
 
 
 def environment() -> dict[str, str]:
-    roots = [str(ROOT), str(ROOT / "runtimes"), str(ROOT / "cli")]
+    """Where children find what is tested: where this process has it from."""
     found = {key: value for key, value in os.environ.items() if key != "LB_LOG"}
-    return {**found, "PYTHONPATH": os.pathsep.join(roots)}
+    return {**found, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 class Lb:

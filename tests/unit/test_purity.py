@@ -216,7 +216,7 @@ def run(seed: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={
             **os.environ,
             "PYTHONHASHSEED": seed,
-            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         },
     )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from lbproto.machine.compilation import COMPILED
 from lbproto_cli.main import main
 from lbproto_runtimes.contexts import Contexts
 
@@ -305,8 +306,9 @@ def test_flags_give_the_seeds_file_its_services(
         "info worker started worker=1 worker_pid=N",
         "info worker started worker=2 worker_pid=N",
     ]
+    core = "compiled" if COMPILED else "python"
     assert lines[:4] == [
-        f"info starting pid={os.getpid()} runtime=stub threads=2",
+        f"info starting pid={os.getpid()} runtime=stub threads=2 core={core}",
         f"info listening service=cli address=127.0.0.1:{port}",
         "info backend service=cli upstream=cli address=127.0.0.1:9001 weight=1",
         "info backend service=cli upstream=cli address=[::1]:9002 weight=1",
