@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-from bench.programs import ROOT, nginx_binary, program
+from bench.programs import nginx_binary, program
 
 __all__ = ["SERVERS", "HAProxy", "Lb", "Nginx", "Server"]
 
@@ -257,9 +257,8 @@ SERVERS: Final[dict[str, Start]] = {
 
 
 def environment() -> dict[str, str]:
-    """Return what a process of this tree needs."""
-    roots = [str(ROOT), str(ROOT / "runtimes"), str(ROOT / "cli")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(roots)}
+    """Return what a child needs to find what this process has found."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def wait_for(true: Callable[[], object]) -> None:

@@ -1,7 +1,7 @@
 """How this library runs: compiled, or as Python.
 
 A wheel that was built where there is a C compiler has the modules that every request
-runs through twice, and Python prefers the compiled ones. They do the same for a third
+runs through twice, and Python prefers the compiled ones. They do the same for a quarter
 of the CPU time; but their classes cannot be subclassed, and what they are given is
 checked against the annotations.
 """

@@ -8,7 +8,7 @@ its way and is ignored; an event for one it never knew is the runtime's bug.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from lbproto.machine.values import ConnId, value
 
@@ -157,7 +157,7 @@ class Settled:
 
     conn: ConnId
     ticket: int
-    result: object
+    result: Any  # mypyc 2.4 would look for `object` among the names of this module
     error: BaseException | None = None
 
 

@@ -70,6 +70,7 @@ class ProxyConnection:
         "_known",
         "_lingering",
         "_mercy",
+        "_over",
         "_pressure",
         "_resume",
         "_retires",
@@ -104,6 +105,7 @@ class ProxyConnection:
         self._timeouts = site.service.timeouts
         self._entrance: Entrance | None = Entrance(self, listen)
         self._exchange: Exchange | None = None
+        self._over: Exchange | None = None  # until the event at hand is dealt with
         self._known = conn
         self._lingering: Lingering | None = None
         self._mercy = math.inf
@@ -146,6 +148,9 @@ class ProxyConnection:
                 self._of_backend(one, now)
             while self._resume:
                 self._next_request(now)
+        if self._over is not None:
+            self._over.retire()
+            self._over = None
         if not self.closed:
             self._pressure.settle(self._exchange, self._lingering, now)
         effects, self.out = self.out, []  # an idle connection keeps none
@@ -326,6 +331,7 @@ class ProxyConnection:
     def exchange_over(self, exchange: Exchange, now: float) -> None:
         """A response is complete, or a tunnel has ended; its effects are out."""
         self._exchange = None
+        self._over = exchange
         if exchange.tunnelled or (self.codec.closing and exchange.request_complete):
             self.close()
         elif self.codec.closing:
@@ -338,6 +344,7 @@ class ProxyConnection:
 
         `abort`: only a reset tells it, since nothing else ends the response.
         """
+        self._over = self._exchange
         self._exchange = None
         if not self.closed:
             # Nobody waits for a client that does not read, nor beyond the end.

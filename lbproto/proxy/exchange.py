@@ -70,6 +70,7 @@ IDLE_CLOCK: Final = UploadClock()
 class Exchange:
     """A request and its response, from the first byte to the access record."""
 
+    __deletable__ = ("answer", "delivery")  # else compiled attributes stay
     __slots__ = (
         "answer",
         "client",
@@ -363,6 +364,15 @@ class Exchange:
         if not self.request_complete:
             return Outcome.ABANDONED  # the rest of the request will not be sent
         return Outcome.OK
+
+    def retire(self) -> None:
+        """After all is over: let go of the parts that know it.
+
+        Cycles wait for the garbage collector, which costs more than the exchange's own
+        memory management. An application may still be busy with its parts.
+        """
+        if self.conduct is None:
+            del self.answer, self.delivery
 
     # -- small things --------------------------------------------------------
 

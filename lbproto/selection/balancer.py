@@ -370,7 +370,7 @@ class Balancer:
         if standing is None:
             return lease.backend == STRANGER
         state = standing.group.find(lease.backend)
-        same = state.target == lease.target
+        same = state.target is lease.target or state.target == lease.target
         return same and state.proxy_protocol == lease.proxy_protocol
 
     def forget(self, conn: ConnId) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Literal, NewType, TypeAlias
 
@@ -71,16 +70,18 @@ def pool_key(lease: Lease, preface: bytes) -> PoolKey:
     return (target.host, target.port, target.path, target.tls), preface
 
 
-@dataclass(slots=True, eq=False)
 class Held:
     """A lease that is held, of a backend of an upstream."""
 
-    backend: BackendState
-    standing: Standing
-    since: float
-    answered: bool = False
-    failed: bool = False
-    """The response said so itself."""
+    __slots__ = ("answered", "backend", "failed", "since", "standing")
+
+    def __init__(self, backend: BackendState, standing: Standing, since: float) -> None:
+        self.backend = backend
+        self.standing = standing
+        self.since = since
+        self.answered = False
+        self.failed = False
+        """The response said so itself."""
 
 
 @value

@@ -41,7 +41,7 @@ class IdlePool:
         """Hold at most `size` connections, all backends together."""
         self._size = size
         self._queue: OrderedDict[ConnId, tuple[PoolKey, float]] = OrderedDict()
-        self._stacks: dict[PoolKey, OrderedDict[ConnId, None]] = {}
+        self._stacks: dict[PoolKey, dict[ConnId, None]] = {}
         self._expiries: list[tuple[float, ConnId]] = []
         self._evicted: list[ConnId] = []
 
@@ -62,8 +62,10 @@ class IdlePool:
         stack = self._stacks.get(key)
         if not stack:
             return None
-        conn = next(reversed(stack))
-        self.forget(conn)
+        conn, _ = stack.popitem()
+        del self._queue[conn]
+        if not stack:
+            del self._stacks[key]  # there may be a key for every client
         return conn
 
     def park(self, key: PoolKey, conn: ConnId, expires: float) -> bool:
@@ -83,7 +85,10 @@ class IdlePool:
             self.forget(oldest)
             self._evicted.append(oldest)
         self._queue[conn] = (key, expires)
-        self._stacks.setdefault(key, OrderedDict())[conn] = None
+        stack = self._stacks.get(key)
+        if stack is None:
+            stack = self._stacks[key] = {}
+        stack[conn] = None
         heapq.heappush(self._expiries, (expires, conn))
         self._tidy()
         return True
@@ -99,7 +104,7 @@ class IdlePool:
         stack = self._stacks[entry[0]]
         del stack[conn]
         if not stack:
-            del self._stacks[entry[0]]  # there may be a key for every client
+            del self._stacks[entry[0]]
         return True
 
     def evict(self, backend: BackendId) -> None:

@@ -14,17 +14,13 @@ __all__ = ["WallClockEnv"]
 class WallClockEnv:
     """An `Env` by the clock of the system."""
 
-    __slots__ = ("_date", "_guard")
+    __slots__ = ("_date", "guard")
 
     def __init__(self, guard: AbstractContextManager[object] | None = None) -> None:
         """Without a guard, a lock is one: another thread tells of backends' health."""
-        self._guard = guard or threading.RLock()
-        self._date = (-1, b"")
-
-    @property
-    def guard(self) -> AbstractContextManager[object]:
+        self.guard: AbstractContextManager[object] = guard or threading.RLock()
         """What is held while shared state changes."""
-        return self._guard
+        self._date = (-1, b"")
 
     def random(self) -> float:
         """A number of Python's own generator, which every process seeds anew."""

@@ -75,10 +75,11 @@ class Link(Channel, asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Queue bytes for the socket."""
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
+            self._server.outbox.write(self.transport, data)
 
     def write_eof(self) -> None:
         """Send FIN behind what is queued."""
+        self._server.outbox.flush()
         if self.transport is not None and not self.transport.is_closing():
             with contextlib.suppress(OSError):  # gone: reading tells
                 self.transport.write_eof()

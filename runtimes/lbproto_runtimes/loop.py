@@ -38,6 +38,7 @@ from lbproto_runtimes.dial import connect_error, connected_socket, describe
 from lbproto_runtimes.link import Link
 from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.moved import Moved
+from lbproto_runtimes.outbox import Outbox
 from lbproto_runtimes.perform import Driver
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self.clock: Callable[[], float] = self._loop.time
         """The loop's seconds; not a method, since each event asks for them."""
+        self.outbox = Outbox(self._loop)
         self._links: dict[ConnId, Link] = {}
         self._clients: dict[Link, Driver] = {}
         self._alarms = Alarms(self._loop)
@@ -145,6 +147,7 @@ class Server:
         found: Callable[[Sequence[Moved], int], object],
     ) -> None:
         """Give up at most so many clients of these listeners that are idle."""
+        self.outbox.flush()
         moved: list[Moved] = []
         for link in list(self._clients):
             peer = link.idle_peer(keys)
@@ -328,6 +331,7 @@ class Server:
 
     def shut(self, link: Link, patience: float) -> None:
         """Flush for at most `patience` seconds, then close; tell nobody."""
+        self.outbox.flush()
         transport = self._let_go(link)
         if transport is None:
             return
