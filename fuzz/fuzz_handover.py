@@ -183,7 +183,7 @@ class Side:
                 here = IdlePeer(KEYS[1], IDLE.peer, proxied=False)
                 peers = ((ConnId(1), IDLE), (ConnId(2), here), (ConnId(3), IDLE))
                 return ev.IdleOffered(peers, 0)
-            case do.LetGo(conns) | do.Resume(conns):
+            case do.LetGo(conns) | do.Resume(conns) | do.Reclaim(conns):
                 self.returned += conns
             case do.Exit():
                 self.ended = True

@@ -28,6 +28,7 @@ __all__ = [
     "LetGo",
     "Level",
     "Log",
+    "Reclaim",
     "Resume",
     "SendBytes",
     "StartWorkers",
@@ -174,6 +175,17 @@ class Resume:
 
 
 @value
+class Reclaim:
+    """Go on with those of these connections that no process of the successor serves.
+
+    The others are let go. Whoever serves a connection that was handed over has to leave
+    a mark on it that its copies show.
+    """
+
+    conns: tuple[ConnId, ...]
+
+
+@value
 class BeginDrain:
     """Feed `Drain` to every connection but those collected.
 
@@ -223,6 +235,7 @@ Effect: TypeAlias = (
     | CollectIdle
     | LetGo
     | Resume
+    | Reclaim
     | BeginDrain
     | CloseListeners
     | Stop

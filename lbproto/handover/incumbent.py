@@ -6,7 +6,7 @@ Its stages, and what each event does, are the table of `incumbent_stages`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lbproto.handover import pingora
@@ -22,7 +22,6 @@ from lbproto.handover.effects import (
     Hangup,
     Level,
     Log,
-    Resume,
     SendBytes,
     Stop,
     TakeService,
@@ -64,7 +63,7 @@ from lbproto.handover.messages import (
     Ready,
     Take,
 )
-from lbproto.handover.times import GREETING_TIME, LINGER, RETRY, Times
+from lbproto.handover.times import GREETING_TIME, HELD, LINGER, RETRY, Times
 from lbproto.handover.wire import (
     Broken,
     FrameReader,
@@ -249,8 +248,8 @@ class Incumbent:
             self._out += [YieldService(), CollectIdle(self._taken.connections)]
             self._step(Stage.COLLECTING, now)
         elif self.stage is Stage.HANDING:
-            self._out.append(self._move.sent())
-            self._hand_over()
+            self._move.sent()
+            self._hand_over(now)
         elif self.stage is Stage.TABLE:
             self._log(Level.INFO, "upgrade: listeners sent to a Pingora process")
             self._out.append(Hangup(flush=False))
@@ -258,13 +257,12 @@ class Incumbent:
 
     def _offered(self, event: IdleOffered, now: float) -> None:
         if self.stage is not Stage.COLLECTING:
-            self._resume(conn for conn, _ in event.peers)
+            self._out += IdleMove(event, ()).stay()
             return
         self._move = IdleMove(event, self._taken.keys)
-        self._out.append(BeginDrain())
-        self._resume(self._move.staying)
+        self._out += [BeginDrain(), *self._move.stay()]
         self._step(Stage.HANDING, now)
-        self._hand_over()
+        self._hand_over(now)
 
     def _closed(self, detail: str) -> None:
         self._out += map(DropFd, self._reader.unclaimed())
@@ -277,7 +275,7 @@ class Incumbent:
         elif self.stage in (Stage.COMMITTING, Stage.LINGERING, Stage.RETIRING):
             # Perhaps COMMIT has left; if not, the successor goes on alone.
             self._out.append(YieldService())
-        self._resume(self._move.rest())
+        self._out += self._move.end()
         if self.stage in CHANNEL:
             self._out.append(Hangup(flush=self.stage in ASKING))
         self._out.append(Stop(signal))
@@ -292,6 +290,9 @@ class Incumbent:
             self._give_up(f"no successor came {waited}")
         elif stage is Stage.GREETING and not self._reader.buffered:
             self._speak_pingora(now)
+        elif stage is Stage.BAKING and now < self._bake_end:
+            self._out += self._move.let_go()
+            self._enter(Stage.BAKING, self._bake_end)
         elif stage in COMMITTED:
             self._finish()
         elif stage is Stage.LINGERING:
@@ -318,13 +319,13 @@ class Incumbent:
             self._send(data, self._listeners)
             self._step(Stage.TABLE, now)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, now: float) -> None:
         frame = self._move.next()
         if frame is not None:
             self._send(frame.data, frame.fds)
             return
         self._send(encode(Done(self._move.in_flight)))
-        self._enter(Stage.BAKING, self._bake_end)
+        self._enter(Stage.BAKING, min(now + HELD, self._bake_end))
 
     def _finish(self) -> None:
         """The successor has stood the test, or needs nobody behind it: leave."""
@@ -332,7 +333,7 @@ class Incumbent:
             self._out.append(BeginDrain())
         if self.stage is not Stage.BAKING:
             self._log(Level.WARNING, "upgrade: idle connections were not handed over")
-        self._resume(self._move.rest())
+        self._out += self._move.end()
         taken = self._taken.keys
         left = tuple(key for key in self._listeners if key not in taken)
         self._out.append(CloseListeners(taken, emptied=False))
@@ -367,7 +368,7 @@ class Incumbent:
             self._out.append(Accepting(True, self._taken.keys))
         if self.stage in (Stage.COMMITTING, *COMMITTED):
             self._out.append(TakeService())
-            self._resume(self._move.rest())
+            self._out += self._move.end(undone=True)
             self._log(Level.ERROR, "upgrade undone: serving again", reason=reason)
         elif self._refuse:
             self._log(Level.WARNING, "upgrade refused", reason=reason)
@@ -378,10 +379,6 @@ class Incumbent:
         if not closed:
             self._out.append(Hangup(flush=abort))
         self._enter(Stage.OVER, math.inf)
-
-    def _resume(self, conns: Iterable[ConnId]) -> None:
-        if found := tuple(conns):
-            self._out.append(Resume(found))
 
     def _send(self, data: bytes, fds: tuple[ListenerKey | ConnId, ...] = ()) -> None:
         self._unsent += 1

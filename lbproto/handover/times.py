@@ -6,10 +6,14 @@ from typing import Final
 
 from lbproto.machine.values import value
 
-__all__ = ["GREETING_TIME", "LINGER", "QUIET", "RETRY", "Times"]
+__all__ = ["GREETING_TIME", "HELD", "LINGER", "QUIET", "RETRY", "Times"]
 
 GREETING_TIME: Final = 0.25
 """Whoever says nothing for so long after it accepted is a Pingora process."""
+
+HELD: Final = 0.5
+"""How long copies of idle connections are held after they have left: on their way from
+one process of the successor to another, they are lost if the first is killed."""
 
 RETRY: Final = 0.25
 """From one dial to the next; a Pingora successor listens for six seconds only."""

@@ -1,8 +1,8 @@
 """Handing over: carries out what the `Incumbent` of an upgrade orders.
 
 Descriptors of listeners are the master's and stay so. Those of idle clients are held
-here, from the worker that gave them up until they have left for the successor; one
-that does not leave goes back to a worker.
+here, from the worker that gave them up until the successor serves them; one that does
+not leave, or is lost on its way, goes back to a worker.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from lbproto.machine.values import ConnId
 from lbproto_runtimes import upgrade_sock
 from lbproto_runtimes.courier import Courier
 from lbproto_runtimes.dial import describe
+from lbproto_runtimes.moved import is_claimed
 from lbproto_runtimes.sequence import Sequence
 from lbproto_runtimes.tokens import Tokens
 
@@ -136,6 +137,8 @@ class HandOver:
                     self._conns.pop(conn).sock.close()
             case do.Resume(conns):
                 workers.give_back([self._conns.pop(conn) for conn in conns])
+            case do.Reclaim(conns):
+                self._reclaim([self._conns.pop(conn) for conn in conns])
             case do.BeginDrain():
                 workers.drain(self._taken)
             case do.CloseListeners(keys):
@@ -190,3 +193,9 @@ class HandOver:
             peer = IdlePeer(ListenerKey(one.key), one.peer, one.proxied)
             peers.append((conn, peer))
         self.sequence.feed(IdleOffered(tuple(peers), left))
+
+    def _reclaim(self, left: list[Moved]) -> None:
+        claimed = [one for one in left if is_claimed(one.sock)]
+        for one in claimed:
+            one.sock.close()
+        self._workers.give_back(one for one in left if one not in claimed)

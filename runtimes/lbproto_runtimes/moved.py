@@ -3,10 +3,16 @@
 Between requests a connection without TLS is nothing but a socket and who is at its
 other end, so it can go on anywhere. This is that, as a record, and as the JSON that
 master and worker tell each other.
+
+Two processes must never serve one client, though both may have a copy of its socket.
+So whoever takes it in claims it: the owner of a socket (`F_SETOWN`, to whom SIGURG
+goes) is seen through every copy.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +20,16 @@ from typing import Final
 from lbproto.machine.events import PeerInfo
 from lbproto.processes.channel import Kind, Message
 
-__all__ = ["BATCH", "LOST", "Moved", "message", "unpack"]
+__all__ = [
+    "BATCH",
+    "LOST",
+    "Moved",
+    "claim",
+    "disclaim",
+    "is_claimed",
+    "message",
+    "unpack",
+]
 
 BATCH: Final = 200
 """Descriptors of one message; the kernel would let 253 pass."""
@@ -33,6 +48,24 @@ class Moved:
     proxied: bool
     """A PROXY header told who it is for."""
     sock: socket.socket
+
+
+def claim(sock: socket.socket) -> bool:
+    """Serve a client here from now on; false if another process does."""
+    if is_claimed(sock):
+        return False
+    fcntl.fcntl(sock, fcntl.F_SETOWN, os.getpid())
+    return True
+
+
+def disclaim(sock: socket.socket) -> None:
+    """Leave a client to whoever claims it."""
+    fcntl.fcntl(sock, fcntl.F_SETOWN, 0)
+
+
+def is_claimed(sock: socket.socket) -> bool:
+    """Tell whether a process serves a client that has moved."""
+    return fcntl.fcntl(sock, fcntl.F_GETOWN) != 0
 
 
 def message(batch: list[Moved]) -> Message:

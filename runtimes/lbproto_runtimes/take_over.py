@@ -165,6 +165,7 @@ class TakeOver:
                 | do.CollectIdle()
                 | do.LetGo()
                 | do.Resume()
+                | do.Reclaim()
                 | do.BeginDrain()
                 | do.CloseListeners()
             ):

@@ -20,7 +20,7 @@ from lbproto.machine.errors import LocalProtocolError
 from lbproto.processes.channel import Kind, Message, MessageReader, encode
 from lbproto_runtimes import fdpass
 from lbproto_runtimes.logs import log_crash
-from lbproto_runtimes.moved import BATCH, LOST, message, unpack
+from lbproto_runtimes.moved import BATCH, LOST, claim, disclaim, message, unpack
 from lbproto_runtimes.program import NOTHING, Program
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class _Ear:
                 assert isinstance(most, int)
                 serving.collect(_keys(fields), most, self._collected)
             case Kind.IDLE:
-                serving.take(unpack(order))
+                self._take(unpack(order))
             case _:
                 pass  # a worker's word; no master says it
 
@@ -166,13 +166,24 @@ class _Ear:
         assert self._serving is not None, "it was asked"
         for at in range(0, len(found), BATCH):
             batch = list(found[at : at + BATCH])
+            for one in batch:
+                disclaim(one.sock)
             if self._say(message(batch)):
                 for one in batch:
                     one.sock.close()
             else:  # too many are on their way already, or the master is gone
-                self._serving.take(batch)
+                self._take(batch)
                 left += len(batch)
         self._say(Message(Kind.COLLECTED, {"left": left}))
+
+    def _take(self, moved: list[Moved]) -> None:
+        """Serve those that nobody else does."""
+        assert self._serving is not None, "nobody has clients before that"
+        claimed = [one for one in moved if claim(one.sock)]
+        self._serving.take(claimed)
+        for one in moved:
+            if one not in claimed:
+                one.sock.close()
 
     def _drain(self) -> None:
         assert self._serving is not None, "nobody listens before that"

@@ -22,6 +22,7 @@ from lbproto.handover.effects import (
     LetGo,
     Level,
     Log,
+    Reclaim,
     Resume,
     SendBytes,
     StartWorkers,
@@ -131,7 +132,7 @@ OLD_STEPS: Sequence[tuple[Old, Sequence[tuple[object, Sequence[object]]]]] = (
         Old.COLLECTING,
         [(IdleOffered(((FIRST, PEER),), 2), [BeginDrain(), SendBytes(IDLE, (FIRST,))])],
     ),
-    (Old.HANDING, [(Sent(), [LetGo((FIRST,)), SendBytes(DONE)])]),
+    (Old.HANDING, [(Sent(), [SendBytes(DONE)])]),
     (Old.BAKING, []),
 )
 
@@ -186,6 +187,8 @@ def errors(machine: Incumbent | Successor, event: object, now: float) -> list[st
 
 def test_the_incumbents_side() -> None:
     play = old_side(Old.BAKING)
+    play.at(0.5) >> Wake() << LetGo((FIRST,))
+    assert play
     assert play.machine.deadline == 10.0
     play.at(10.0) >> Sent() >> Wake()
     play << CloseListeners(BOTH, emptied=False) << CloseListeners((), emptied=True)
@@ -268,7 +271,8 @@ def test_what_nobody_took_is_served_through_the_bake_and_emptied() -> None:
     left = IdlePeer(SOCK, LOCAL, proxied=False)
     play >> IdleOffered(((FIRST, PEER), (SECOND, left)), 1)
     play << BeginDrain() << Resume((SECOND,)) << SendBytes(IDLE, (FIRST,))
-    play >> Sent() << LetGo((FIRST,)) << SendBytes(DONE)
+    play >> Sent() << SendBytes(DONE)
+    play.at(0.5) >> Wake() << LetGo((FIRST,))
     play.at(10.0) >> Wake()
     play << CloseListeners((WEB,), emptied=False)
     play << CloseListeners((SOCK,), emptied=True)
@@ -303,9 +307,17 @@ def test_more_than_two_hundred_descriptors_go_in_several_frames() -> None:
 
 def test_a_bake_that_is_over_before_the_last_frame_ends_at_once() -> None:
     play = old_side(Old.HANDING, times=Times(bake=0.0))
-    play.at(1.0) >> Sent() << LetGo((FIRST,)) << SendBytes(DONE)
+    play.at(1.0) >> Sent() << SendBytes(DONE)
     assert play.machine.deadline <= 1.0
-    play >> Wake() << a(CloseListeners) << a(CloseListeners) << a(Hangup) << a(Exit)
+    (
+        play
+        >> Wake()
+        << LetGo((FIRST,))
+        << a(CloseListeners)
+        << a(CloseListeners)
+        << a(Hangup)
+        << a(Exit)
+    )
     assert play
 
 
@@ -617,11 +629,20 @@ def test_a_successor_gone_within_the_bake_gives_the_service_back(
     play.at(9.9) >> event << Accepting(True, BOTH) << TakeService()
     if stage is Old.HANDING:
         play << Resume((FIRST,))
+    if stage is Old.BAKING:
+        play << Reclaim((FIRST,))
     if isinstance(event, Bytes):
         play << Hangup(flush=False)
     assert play
     assert play.machine.over
     assert not play.machine.busy
+
+
+def test_what_has_left_is_taken_back_for_a_moment_only() -> None:
+    play = old_side(Old.BAKING)
+    play.at(0.5) >> Wake() << LetGo((FIRST,))
+    play.at(9.9) >> PeerClosed("EOF") << Accepting(True, BOTH) << TakeService()
+    assert play
 
 
 def test_connections_collected_too_late_go_on_here() -> None:
@@ -756,6 +777,8 @@ def test_a_signal_after_commit_leaves_the_successor_the_service(stage: Old) -> N
         play << YieldService()
     if stage is Old.HANDING:
         play << Resume((FIRST,))
+    if stage is Old.BAKING:
+        play << LetGo((FIRST,))
     play << Hangup(flush=False) << Stop("SIGTERM")
     assert play
 
@@ -812,6 +835,8 @@ def test_an_incumbent_that_is_dismissed_leaves(stage: Old) -> None:
         play << BeginDrain()
     if stage is Old.HANDING:
         play << Resume((FIRST,))
+    if stage is Old.BAKING:
+        play << LetGo((FIRST,))
     play << CloseListeners((WEB, SOCK), emptied=False)
     play << CloseListeners((), emptied=True)
     play << Hangup(flush=False) << Exit(0, "the successor serves")
@@ -867,8 +892,8 @@ def test_events_that_come_too_late_are_passed_over() -> None:
     play >> PeerClosed("EOF")
     assert play
     play = old_side(Old.BAKING)
-    play.at(10.0) >> Wake() << a(CloseListeners) << a(CloseListeners) << a(Hangup)
-    play << a(Exit)
+    play.at(10.0) >> Wake() << LetGo((FIRST,))
+    play << a(CloseListeners) << a(CloseListeners) << a(Hangup) << a(Exit)
     play >> PeerConnected(0) >> PeerRefused("late") >> Sent() >> Wake()
     play >> AcceptingStopped() >> PeerClosed("late") >> Bytes(READY)
     assert play

@@ -323,6 +323,11 @@ class World:
             case do.Resume(conns):
                 for conn in conns:
                     process.frozen.remove(conn)
+            case do.Reclaim(conns):
+                for conn in conns:
+                    process.frozen.remove(conn)
+                    if conn in self.new.conns:
+                        process.conns.remove(conn)
             case do.CloseListeners(keys, _):
                 process.held = [key for key in process.held if key not in keys]
                 process.accepting = [
@@ -383,6 +388,8 @@ class World:
             assert process.tokens == {}, f"a descriptor is forgotten\n{story}"
             assert process.machine.deadline == math.inf, story
             assert process.frozen == [], f"a connection is forgotten\n{story}"
+        gone = set(self.all_conns) - {*self.old.conns, *self.new.conns}
+        assert not gone or not self.old.alive, f"lost on the way\n{story}"
         lost = set(self.given) - set(self.settled)
         dead = [one for one in (self.old, self.new) if not one.alive]
         assert not lost or dead, story

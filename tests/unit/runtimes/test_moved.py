@@ -9,7 +9,15 @@ import threading
 from lbproto.machine.events import PeerInfo
 from lbproto.processes.channel import Kind, Message, MessageReader, encode
 from lbproto_runtimes.collection import Collection
-from lbproto_runtimes.moved import LOST, Moved, message, unpack
+from lbproto_runtimes.moved import (
+    LOST,
+    Moved,
+    claim,
+    disclaim,
+    is_claimed,
+    message,
+    unpack,
+)
 
 PEER = PeerInfo("192.0.2.1", 4711, "198.51.100.1:443")
 
@@ -38,6 +46,16 @@ def test_one_that_got_lost_is_left_out() -> None:
     with one.sock:
         told = message([one])
         assert unpack(Message(Kind.IDLE, told.fields, (LOST,))) == []
+
+
+def test_one_process_claims_a_client_and_its_copies_show_that() -> None:
+    with socket.socket() as sock, sock.dup() as copy:
+        assert not is_claimed(copy)
+        assert claim(sock)
+        assert is_claimed(copy)
+        assert not claim(copy)
+        disclaim(copy)
+        assert claim(sock)
 
 
 class Crowd:
