@@ -54,20 +54,17 @@ class IdleMove:
         """The frame has left."""
         self._left += [conn for conn, _ in self._parts.popleft()]
 
-    def let_go(self) -> list[Effect]:
-        """Leave those that have left to the successor."""
+    def let_go(self, how: type[LetGo | Reclaim] = LetGo) -> list[Effect]:
+        """Hold those that have left no longer."""
         left, self._left = self._left, []
-        return [LetGo(tuple(left))] if left else []
+        return [how(tuple(left))] if left else []
 
     def end(self, *, undone: bool = False) -> list[Effect]:
         """Go on with those that have not left, and if `undone` with the others."""
         rest = tuple(conn for part in self._parts for conn, _ in part)
         self._parts.clear()
         effects: list[Effect] = [Resume(rest)] if rest else []
-        if undone and self._left:
-            effects.append(Reclaim(tuple(self._left)))
-            self._left = []
-        return effects + self.let_go()
+        return effects + self.let_go(Reclaim if undone else LetGo)
 
 
 def _size(one: tuple[ConnId, IdlePeer]) -> int:

@@ -195,7 +195,8 @@ class HandOver:
         self.sequence.feed(IdleOffered(tuple(peers), left))
 
     def _reclaim(self, left: list[Moved]) -> None:
-        claimed = [one for one in left if is_claimed(one.sock)]
-        for one in claimed:
-            one.sock.close()
-        self._workers.give_back(one for one in left if one not in claimed)
+        for one in left:
+            if is_claimed(one.sock):
+                one.sock.close()
+            else:
+                self._workers.adopt(one)

@@ -179,11 +179,13 @@ class _Ear:
     def _take(self, moved: list[Moved]) -> None:
         """Serve those that nobody else does."""
         assert self._serving is not None, "nobody has clients before that"
-        claimed = [one for one in moved if claim(one.sock)]
-        self._serving.take(claimed)
+        ours = []
         for one in moved:
-            if one not in claimed:
+            if claim(one.sock):
+                ours.append(one)
+            else:
                 one.sock.close()
+        self._serving.take(ours)
 
     def _drain(self) -> None:
         assert self._serving is not None, "nobody listens before that"
