@@ -61,10 +61,7 @@ class CompileHook(BuildHookInterface[Any]):
         if not folder.exists():
             try:
                 _compile(root, modules, folder)
-            except (
-                Exception,
-                SystemExit,
-            ) as error:  # mypyc exits where it finds errors
+            except (Exception, SystemExit) as error:  # mypyc exits for errors
                 if os.environ.get("LBPROTO_COMPILE") == "1":
                     raise RuntimeError(f"cannot compile: {error!r}") from error
                 self.app.display_warning(f"not compiled, so slower: {error!r}")
@@ -161,6 +158,8 @@ def _compile(root: Path, modules: list[str], folder: Path) -> None:
             build.ensure_finalized()
             build.run()
             shutil.rmtree(folder.parent, ignore_errors=True)  # what is out of date
-            shutil.copytree(made, folder)
+            # By a rename, so that what is there is whole.
+            shutil.copytree(made, folder.with_suffix(".part"))
+            folder.with_suffix(".part").rename(folder)
     finally:
         os.chdir(before)
