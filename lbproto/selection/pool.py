@@ -85,10 +85,7 @@ class IdlePool:
             self.forget(oldest)
             self._evicted.append(oldest)
         self._queue[conn] = (key, expires)
-        stack = self._stacks.get(key)
-        if stack is None:
-            stack = self._stacks[key] = {}
-        stack[conn] = None
+        self._stacks.setdefault(key, {})[conn] = None
         heapq.heappush(self._expiries, (expires, conn))
         self._tidy()
         return True

@@ -10,7 +10,9 @@ Notes on asyncio and uvloop:
   `Connected` are not fed from there. uvloop may read before the task that opened
   the connection goes on: whichever comes first announces the connection;
 * an idle connection is read all the time, which is how its end is noticed; before
-  one is used again it is polled once more, for what the loop has not seen yet.
+  one is used again it is polled once more, for what the loop has not seen yet;
+* writes wait in the outbox for the end of the turn, so it is flushed before anything
+  asks a transport what it still has to write, or ends it in good order.
 """
 
 from __future__ import annotations

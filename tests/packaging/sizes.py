@@ -16,7 +16,7 @@ RUNTIMES = ROOT / "runtimes" / "lbproto_runtimes"
 PARTS = {
     "shared by all": ("perform", "channel", "accept", "dial", "env"),
     "TLS, shared by all": ("tls_channel", "contexts", "subject"),
-    "asyncio and uvloop": ("loop", "link", "alarms", "aio"),
+    "asyncio and uvloop": ("loop", "link", "outbox", "alarms", "aio"),
     "threads and gevent together": ("attend", "wire", "polled_dial", "polled", "polls"),
     "threads alone": ("threads",),
     "gevent alone": ("greenlets",),

@@ -10,6 +10,9 @@ import pytest
 
 from lbproto_runtimes.outbox import MOST, Outbox
 
+Log = list[tuple[Any, bytes]]
+"""What was written, and to whom."""
+
 
 class Loop:
     """Notes what is to be called at the end of the turn."""
@@ -29,7 +32,7 @@ class Loop:
 class Transport(asyncio.Transport):
     """Notes what is written, and may answer that."""
 
-    def __init__(self, log: list[tuple[Any, bytes]]) -> None:
+    def __init__(self, log: Log) -> None:
         super().__init__()
         self.log = log
         self.closing = False
@@ -48,8 +51,12 @@ def loop() -> Any:
     return Loop()
 
 
-def test_what_is_little_waits_for_the_end_of_the_turn(loop: Any) -> None:
-    log: list[tuple[Any, bytes]] = []
+@pytest.fixture
+def log() -> Log:
+    return []
+
+
+def test_what_is_little_waits_for_the_end_of_the_turn(loop: Any, log: Log) -> None:
     outbox, one, other = Outbox(loop), Transport(log), Transport(log)
     for transport, data in [(one, b"a"), (other, b"b"), (one, b"c")]:
         outbox.write(transport, data)
@@ -61,8 +68,7 @@ def test_what_is_little_waits_for_the_end_of_the_turn(loop: Any) -> None:
     assert len(log) == 3
 
 
-def test_what_is_much_is_written_behind_what_waits(loop: Any) -> None:
-    log: list[tuple[Any, bytes]] = []
+def test_what_is_much_is_written_behind_what_waits(loop: Any, log: Log) -> None:
     outbox, one = Outbox(loop), Transport(log)
     outbox.write(one, b"a")
     outbox.write(one, b"x" * MOST)
@@ -71,8 +77,9 @@ def test_what_is_much_is_written_behind_what_waits(loop: Any) -> None:
     assert len(log) == 2
 
 
-def test_nothing_is_written_to_a_transport_that_was_aborted(loop: Any) -> None:
-    log: list[tuple[Any, bytes]] = []
+def test_nothing_is_written_to_a_transport_that_was_aborted(
+    loop: Any, log: Log
+) -> None:
     outbox, one = Outbox(loop), Transport(log)
     outbox.write(one, b"a")
     one.closing = True
@@ -80,8 +87,9 @@ def test_nothing_is_written_to_a_transport_that_was_aborted(loop: Any) -> None:
     assert log == []
 
 
-def test_a_write_that_makes_another_one_does_not_repeat_any(loop: Any) -> None:
-    log: list[tuple[Any, bytes]] = []
+def test_a_write_that_makes_another_one_does_not_repeat_any(
+    loop: Any, log: Log
+) -> None:
     outbox, one, other = Outbox(loop), Transport(log), Transport(log)
 
     def answer() -> None:  # as `pause_writing` may
