@@ -3,13 +3,19 @@
 Our own rather than asyncio's `create_server` or a blocking `accept`, since those
 cannot stop at a limit of connections, and spin when descriptors run out. A listener
 that may not accept is not watched: new connections wait in the kernel's queue.
+
+Long before descriptors run out, clients that have nothing to say make room for new
+ones: a process takes the lowest number that is free, so a high number tells that few
+are left, and whoever is accepted with one has an idle client closed.
 """
 
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Protocol
 
 from lbproto.machine.effects import Level
@@ -29,6 +35,13 @@ __all__ = ["Acceptors", "Watcher", "peer_info"]
 
 BURST: Final = 64
 """Clients accepted in one turn, so that others get theirs."""
+
+SCARCE: Final = 0.9
+"""Part of the permitted descriptors that is used when clients begin to make room."""
+
+SHED: Final = 16
+"""Idle clients that are closed at a time. As many get low numbers after that, and those
+with high ones have to come to their turn before the tenth that is left is used up."""
 
 PAUSE: Final = 0.1
 """Seconds to wait after any other error, such as no descriptor left."""
@@ -55,9 +68,21 @@ def peer_info(sock: socket.socket, listener: Listener) -> PeerInfo:
     if sock.family == socket.AF_UNIX:
         return PeerInfo("unix:", 0, str(listener.target))
     host, port = sock.getpeername()[:2]
-    ours, our_port = sock.getsockname()[:2]
-    local = f"[{ours}]:{our_port}" if ":" in ours else f"{ours}:{our_port}"
-    return PeerInfo(host, port, local)
+    return PeerInfo(host, port, _local(sock))
+
+
+def _local(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _one_address(listener: Listener) -> str:
+    """Say where all clients of a listener arrive; empty: some here, some there."""
+    sock = listener.socket
+    if sock.family == socket.AF_UNIX:
+        return str(listener.target)
+    host = sock.getsockname()[0]
+    return "" if ip_address(host).is_unspecified else _local(sock)
 
 
 class Watcher(Protocol):
@@ -86,10 +111,16 @@ class Acceptors:
         accepted: Callable[[socket.socket, Listener, PeerInfo], None],
         logs: Logs,
         watcher: Watcher,
+        shed: Callable[[int], None] = lambda most: None,
     ) -> None:
-        """`accepted` gets each client; it may raise RuntimeError to refuse one."""
+        """`accepted` gets each client; it may raise RuntimeError to refuse one.
+
+        `shed` is called to close so many idle clients, since descriptors are scarce.
+        """
         self._all = [
-            Acceptor(one, gateway.sites[one.service.name], accepted, logs, watcher)
+            Acceptor(
+                one, gateway.sites[one.service.name], accepted, logs, watcher, shed
+            )
             for one in listeners
         ]
 
@@ -109,6 +140,11 @@ class Acceptors:
         for acceptor in self._all:
             if acceptor.listener.key in keys:
                 acceptor.accept()
+
+    def left(self) -> None:
+        """A client is gone: there may be room for another."""
+        for acceptor in self._all:
+            acceptor.watch()
 
     def finish(self) -> None:
         """Take who waits already, then close the sockets."""
@@ -140,14 +176,22 @@ class Acceptor:
         accepted: Callable[[socket.socket, Listener, PeerInfo], None],
         logs: Logs,
         watcher: Watcher,
+        shed: Callable[[int], None],
     ) -> None:
         self.listener = listener
         self._held = listener.held
+        self._share = listener.share
         self._socket = listener.socket
+        self._local = _one_address(listener)
+        if self._socket.family != socket.AF_UNIX:
+            # What is accepted inherits it.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._site = site
         self._accepted = accepted
         self._logs = logs
         self._watcher = watcher
+        self._shed = shed
+        self._scarce = SCARCE * resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._watching = False
         self._resting = False
         self._waited = False  # others had their chance
@@ -155,9 +199,8 @@ class Acceptor:
 
     def watch(self) -> None:
         """Accept from now on, if the site has room for a client."""
-        share = self.listener.share
-        if share is not None:
-            share.publish(self.listener.service.name, self._site.connections)
+        if self._share is not None:
+            self._share.publish(self.listener.service.name, self._site.connections)
         if self._finished or self._watching or self._resting or self._held:
             return
         if self._site.has_room:
@@ -204,7 +247,7 @@ class Acceptor:
         self.watch()
 
     def _ready(self) -> None:
-        share = self.listener.share
+        share = self._share
         if share is not None and not self._waited and share.is_large():
             self._waited = True
             self._rest(MOMENT)
@@ -220,18 +263,23 @@ class Acceptor:
     def _accept_one(self) -> bool:
         """Take a client from the queue; tell whether there may be another."""
         try:
-            sock, _ = self._socket.accept()
+            sock, address = self._socket.accept()
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
             if error.errno in GONE:
                 return True
             self._logs.log(Level.ERROR, "cannot accept", {"detail": error.strerror})
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._shed(SHED)
             self._rest(PAUSE)
             return False
-        sock.setblocking(False)
+        if 0 < self._scarce < sock.fileno():
+            self._shed(SHED)
+        if socket.getdefaulttimeout() is not None:
+            sock.setblocking(True)  # no call on it waits
         try:
-            peer = peer_info(sock, self.listener)
+            peer = self._peer(sock, address)
         except OSError:
             sock.close()
             return True
@@ -242,7 +290,17 @@ class Acceptor:
             self._logs.log(Level.ERROR, "cannot accept", {"detail": str(error)})
             self._rest(PAUSE)
             return False
-        if self.listener.share is not None:
+        if self._share is not None:
             name = self.listener.service.name
-            self.listener.share.publish(name, self._site.connections)
+            self._share.publish(name, self._site.connections)
         return True
+
+    def _peer(self, sock: socket.socket, address: tuple[str, int]) -> PeerInfo:
+        """Tell who was accepted; the system need be asked only where clients arrive.
+
+        Raises:
+            OSError: the peer is gone already.
+        """
+        if self._socket.family == socket.AF_UNIX:
+            return PeerInfo("unix:", 0, self._local)
+        return PeerInfo(address[0], address[1], self._local or _local(sock))

@@ -1,6 +1,7 @@
 """The asyncio runtime; uvloop is the same with another event loop.
 
-To serve inside a program's own loop:
+The loop waits for one descriptor, that of the hub's epoll, and for one timer. To serve
+inside a program's own loop:
 
     await lbproto_runtimes.aio.serve(gateway, listeners, logs)
 """
@@ -8,14 +9,18 @@ To serve inside a program's own loop:
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import TYPE_CHECKING
+import math
+import select
+import threading
+from typing import TYPE_CHECKING, Final
 
+from lbproto_runtimes import server
+from lbproto_runtimes.awaiting import Awaiting
 from lbproto_runtimes.env import WallClockEnv
-from lbproto_runtimes.loop import Server
+from lbproto_runtimes.server import FromAnyThread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     from lbproto.machine.env import Env
     from lbproto.proxy.gateway import Gateway
@@ -23,9 +28,76 @@ if TYPE_CHECKING:
     from lbproto_runtimes.contexts import Contexts
     from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.logs import Logs
-    from lbproto_runtimes.moved import Moved
 
 __all__ = ["AsyncioRuntime", "Server", "UvloopRuntime", "serve"]
+
+LAST_WORDS: Final = 5.0
+"""Seconds in which applications may end what they do after the last response."""
+
+TICK: Final = 0.001
+"""Seconds; a timer of uvloop may be as much early, and would have to be set again."""
+
+
+class Server(server.Server):
+    """A gateway on the running event loop."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        listeners: Sequence[Listener],
+        logs: Logs,
+        contexts: Contexts | None = None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._done = asyncio.Event()
+        self.awaiting: Awaiting | None = Awaiting(self._loop)
+        """Who awaits what applications return."""
+        super().__init__(gateway, listeners, logs, contexts, host=self)
+        self.finished = self._done.set
+        self._loop.add_reader(self.hub.fileno(), self.hub.turn)
+
+    async def wait(self) -> None:
+        """Return when everything has ended."""
+        try:
+            await self._done.wait()
+        except asyncio.CancelledError:
+            self.stop()
+            raise
+        finally:
+            assert self.awaiting is not None, "made with the server"
+            await self.awaiting.end(0.0 if self.stopped else LAST_WORDS)
+            self.end()
+
+    def end(self) -> None:
+        """Close what is left."""
+        self._loop.remove_reader(self.hub.fileno())
+        super().end()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # -- what the hub asks for -----------------------------------------------
+
+    def epoll(self) -> select.epoll:
+        """Make one."""
+        return select.epoll()
+
+    def ring_at(self, at: float) -> None:
+        """Have a turn at this time; replaces what was said before."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if at < math.inf:
+            seconds = max(0.0, at - self.hub.clock()) + TICK
+            self._timer = self._loop.call_later(seconds, self._rung)
+
+    def _rung(self) -> None:
+        self._timer = None
+        self.hub.ring()
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Run this in a thread of the system, since it blocks."""
+        threading.Thread(target=work, daemon=True).start()
 
 
 async def serve(
@@ -43,46 +115,7 @@ async def serve(
     server.start()
     if ready is not None:
         ready(server)
-    try:
-        await server.wait()
-    except asyncio.CancelledError:
-        server.stop()
-        raise
-
-
-class _FromAnyThread:
-    """A server, for threads beside its loop."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._loop = asyncio.get_running_loop()
-
-    def drain(self, grace: float, timeout: float) -> None:
-        self._call(self._server.drain, grace, timeout)
-
-    def stop(self) -> None:
-        self._call(self._server.stop)
-
-    def hold(self, keys: Collection[str], held: Callable[[], object]) -> None:
-        self._call(self._server.hold, keys, held)
-
-    def accept(self, keys: Collection[str]) -> None:
-        self._call(self._server.accept, keys)
-
-    def collect(
-        self,
-        keys: Collection[str],
-        most: int,
-        found: Callable[[Sequence[Moved], int], object],
-    ) -> None:
-        self._call(self._server.collect, keys, most, found)
-
-    def take(self, moved: Sequence[Moved]) -> None:
-        self._call(self._server.take, moved)
-
-    def _call(self, do: Callable[..., None], *args: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: it is over
-            self._loop.call_soon_threadsafe(do, *args)
+    await server.wait()
 
 
 class AsyncioRuntime:
@@ -105,7 +138,7 @@ class AsyncioRuntime:
         """Serve on a new loop in this thread; see `Runtime`."""
 
         def tell(server: Server) -> None:
-            ready(_FromAnyThread(server))
+            ready(FromAnyThread(server))
 
         with asyncio.Runner(loop_factory=self._new_loop()) as runner:
             runner.run(serve(gateway, listeners, logs, tell, contexts))

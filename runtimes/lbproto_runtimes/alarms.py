@@ -1,8 +1,8 @@
-"""One timer of an event loop for all the deadlines of a server.
+"""One timer for all the deadlines of a hub.
 
-Each idle client has a deadline, and a timer of the loop for each of them would be
-half of what the client costs. So deadlines wait in a heap, and the loop has a timer
-for the first. An entry counts only if it is what its driver is armed for; the
+Each idle client has a deadline, and a timer of an event loop for each of them would be
+half of what the client costs. So deadlines wait in a heap, and whoever runs the hub has
+to know the first. An entry counts only if it is what its owner is armed for; the
 others are dropped when they come to the top.
 """
 
@@ -10,40 +10,77 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    import asyncio
+    from collections.abc import Callable
 
-    from lbproto_runtimes.perform import Driver
-
-__all__ = ["Alarms"]
+__all__ = ["Alarm", "Alarms", "Call"]
 
 SLACK: Final = 64
 """Spares a small heap from being rebuilt all the time."""
 
 
+class Alarm(Protocol):
+    """Who is ticked; a driver is one."""
+
+    armed_at: float
+    """When, in seconds; entries for other times count no more."""
+
+    def tick(self) -> None:
+        """The time has come; it may arm itself again."""
+        ...
+
+
+class Call:
+    """Something to be called once."""
+
+    __slots__ = ("_call", "armed_at")
+
+    def __init__(self, at: float, call: Callable[[], object]) -> None:
+        self.armed_at = at
+        self._call = call
+
+    def tick(self) -> None:
+        """Call it."""
+        self.armed_at = math.inf
+        self._call()
+
+
 class Alarms:
-    """When to tick which driver."""
+    """When to tick whom."""
 
-    __slots__ = ("_at", "_count", "_entries", "_handle", "_limit", "_loop")
+    __slots__ = ("_count", "_entries", "_limit")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._entries: list[tuple[float, int, Driver]] = []
-        self._count = 0  # drivers are not compared
+    def __init__(self) -> None:
+        self._entries: list[tuple[float, int, Alarm]] = []
+        self._count = 0  # alarms are not compared
         self._limit = SLACK
-        self._at = math.inf
-        self._handle: asyncio.TimerHandle | None = None
 
-    def arm(self, driver: Driver, at: float) -> None:
-        """Tick a driver at a time; its `armed_at` says so too."""
+    @property
+    def next(self) -> float:
+        """The time of the first entry, or earlier; infinity if there is none."""
+        return self._entries[0][0] if self._entries else math.inf
+
+    def arm(self, alarm: Alarm, at: float) -> None:
+        """Tick at a time; `alarm.armed_at` says so too."""
         self._count += 1
-        heapq.heappush(self._entries, (at, self._count, driver))
+        heapq.heappush(self._entries, (at, self._count, alarm))
         if len(self._entries) > self._limit:
             self._tidy()
-        if at < self._at:
-            self._set(at)
+
+    def ring(self, now: float) -> None:
+        """Tick those whose time has come."""
+        while self._entries and self._entries[0][0] <= now:
+            entry = heapq.heappop(self._entries)
+            if self._holds(entry):
+                entry[2].tick()
+        while self._entries and not self._holds(self._entries[0]):
+            heapq.heappop(self._entries)
+
+    def clear(self) -> None:
+        """Tick nobody any more."""
+        self._entries.clear()
 
     def _tidy(self) -> None:
         """Drop what does not count; paid for by as many that were armed."""
@@ -51,34 +88,5 @@ class Alarms:
         heapq.heapify(self._entries)
         self._limit = 2 * len(self._entries) + SLACK
 
-    def stop(self) -> None:
-        """Tick nobody any more."""
-        self._entries.clear()
-        self._at = math.inf
-        if self._handle is not None:
-            self._handle.cancel()
-
-    def _set(self, at: float) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        self._at = at
-        self._handle = self._loop.call_at(at, self._ring)
-
-    def _ring(self) -> None:
-        self._at = math.inf
-        now = self._loop.time()
-        while (first := self._first()) is not None and first[0] <= now:
-            heapq.heappop(self._entries)
-            first[2].tick()
-        if first is not None and first[0] < self._at:
-            self._set(first[0])
-
-    def _first(self) -> tuple[float, int, Driver] | None:
-        """Return the first entry that counts."""
-        entries = self._entries  # a tick may have replaced it
-        while entries and not self._holds(entries[0]):
-            heapq.heappop(entries)
-        return entries[0] if entries else None
-
-    def _holds(self, entry: tuple[float, int, Driver]) -> bool:
+    def _holds(self, entry: tuple[float, int, Alarm]) -> bool:
         return entry[2].armed_at == entry[0]

@@ -147,6 +147,14 @@ class Attendant:
 
     # -- what wires ask for --------------------------------------------------
 
+    def aside(self, work: Callable[[], None]) -> None:
+        """Run this in a thread of the system, since it blocks."""
+        self.platform.aside(work)
+
+    def soon(self, wire: Wire) -> bool:
+        """Have a wire write at once: few have something to say in one turn."""
+        return False
+
     def wait_for(self, descriptor: int, mask: int, wire: Wire) -> None:
         """Wait for a descriptor on behalf of a wire."""
         if mask:
@@ -226,13 +234,21 @@ class Attendant:
         wire.owner = owner
         return True
 
-    def park(self, conn: ConnId) -> None:
-        """Give a connection to housekeeping."""
-        self._house.keeper.take_in(self._wires[conn])
+    def park(self, conn: ConnId) -> bool:
+        """Give a connection to housekeeping; false: there is none."""
+        wire = self._wires.get(conn)
+        if wire is None:
+            return False
+        self._house.keeper.take_in(wire)
+        return True
 
-    def send(self, conn: ConnId, data: bytes) -> None:
-        """Queue bytes."""
-        self._wires[conn].send(data)
+    def send(self, conn: ConnId, data: bytes) -> bool:
+        """Queue bytes; false: there is no such connection."""
+        wire = self._wires.get(conn)
+        if wire is None:
+            return False
+        wire.send(data)
+        return True
 
     def half_close(self, conn: ConnId) -> None:
         """Send FIN behind what is queued."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from lbproto.machine.events import (
     Connected,
@@ -28,6 +28,7 @@ from lbproto.machine.events import (
     Lost,
     Secured,
 )
+from lbproto_runtimes.moved import Resting
 from lbproto_runtimes.tls_channel import TlsChannel, TlsFailure
 
 if TYPE_CHECKING:
@@ -53,18 +54,6 @@ LOW_WATER = 16 * 1024
 
 ALERT_PATIENCE = 5.0
 """Seconds that a peer has to take the alert which ends a handshake."""
-
-
-@runtime_checkable
-class Resting(Protocol):
-    """A client's machine that can tell whether it could go on elsewhere."""
-
-    peer: PeerInfo
-
-    @property
-    def idle(self) -> bool:
-        """Nothing of a request or a response is here."""
-        ...
 
 
 def reset_at_close(sock: socket.socket) -> None:

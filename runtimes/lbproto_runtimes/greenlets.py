@@ -1,25 +1,33 @@
-"""The gevent runtime: a greenlet for each client, nothing monkey-patched.
+"""The gevent runtime: on gevent's loop, nothing monkey-patched.
 
-Sockets are plain and non-blocking; only the waiting is gevent's. A poll has a
-watcher of the hub's loop for each descriptor. Watchers fire only while the greenlet
-waits, since nothing else lets the loop run, and each is level-triggered.
+Sockets are plain; only the waiting is gevent's. Machines never block, so one watcher of
+the loop, for the epoll of our hub, serves all clients from a greenlet.
+
+The phases of an application may wait for something, as greenlets do; where there is
+one, each client has a greenlet. A poll has a watcher for each descriptor then. Watchers
+fire only while the greenlet waits, since nothing else lets the loop run, and each is
+level-triggered.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
 from gevent.hub import get_hub
+from gevent.monkey import get_original
 from greenlet import getcurrent, greenlet
 
 from lbproto_runtimes.env import WallClockEnv
 from lbproto_runtimes.polled import PolledServer
 from lbproto_runtimes.polls import READ, WRITE
+from lbproto_runtimes.server import FromAnyThread, Server, has_application
 
 if TYPE_CHECKING:
+    import select
     from collections.abc import Callable, Sequence
 
     from lbproto.machine.env import Env
@@ -184,15 +192,81 @@ class Greenlets:
         get_hub().threadpool.spawn(work)
 
     def close(self) -> None:
-        """Give back the loop, unless others of this process may use it."""
-        if threading.current_thread() is not threading.main_thread():
-            get_hub().destroy(destroy_loop=True)
+        give_back_loop()
+
+
+def give_back_loop() -> None:
+    """Give back the loop of this thread, unless others of this process may use it."""
+    if threading.current_thread() is not threading.main_thread():
+        get_hub().destroy(destroy_loop=True)
+
+
+class _Host:
+    """Runs a hub on the loop of the thread that serves."""
+
+    awaiting = None
+    """There is no loop for coroutines."""
+
+    def __init__(self) -> None:
+        self._hub: Any = get_hub()
+        self._due = False  # by time
+        self._timer: Any = None
+        self._waiting: greenlet | None = None
+        self._watcher: Any = None
+
+    def epoll(self) -> select.epoll:
+        # A program that has patched itself has none in `select`.
+        made: select.epoll = get_original("select", "epoll")()
+        return made
+
+    def ring_at(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+        if at < math.inf:
+            self._timer = self._hub.loop.timer(max(0.0, at - time.monotonic()))
+            self._timer.start(self._rung)
+
+    def _rung(self) -> None:
+        self._due = True
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._waiting is not None:
+            self._waiting.switch()
+
+    def aside(self, work: Callable[[], None]) -> None:
+        self._hub.threadpool.spawn(work)
+
+    def run(self, server: Server) -> None:
+        """Serve in this greenlet until everything has ended."""
+        hub = server.hub
+        self._watcher = self._hub.loop.io(hub.fileno(), EV_READ)
+        self._watcher.start(self._resume)
+        try:
+            while not server.over:
+                self._waiting = getcurrent()
+                self._hub.switch()
+                self._waiting = None
+                if self._due:
+                    self._due = False
+                    hub.ring()
+                hub.turn()
+        finally:
+            self._watcher.stop()
+            self._watcher.close()
+            self.ring_at(math.inf)
 
 
 class GeventRuntime:
     """`--runtime gevent`."""
 
     name = "gevent"
+
+    def __init__(self, *, attended: bool = False) -> None:
+        """`attended`: each client has a greenlet, also where nothing would block."""
+        self._attended = attended
 
     def env(self) -> Env:
         """One thread feeds all machines; the lock is for who tells of health."""
@@ -207,4 +281,13 @@ class GeventRuntime:
         contexts: Contexts | None = None,
     ) -> None:
         """Accept clients in this greenlet; see `Runtime`."""
-        PolledServer(Greenlets(), gateway, listeners, logs, contexts).serve(ready)
+        if self._attended or has_application(gateway):
+            PolledServer(Greenlets(), gateway, listeners, logs, contexts).serve(ready)
+            return
+        host = _Host()
+        server = Server(gateway, listeners, logs, contexts, host)
+        server.start()
+        ready(FromAnyThread(server))
+        host.run(server)
+        server.end()
+        give_back_loop()

@@ -15,7 +15,7 @@ import fcntl
 import os
 import socket
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from lbproto.machine.events import PeerInfo
 from lbproto.processes.channel import Kind, Message
@@ -24,9 +24,11 @@ __all__ = [
     "BATCH",
     "LOST",
     "Moved",
+    "Resting",
     "claim",
     "disclaim",
     "is_claimed",
+    "is_idle",
     "message",
     "unpack",
 ]
@@ -48,6 +50,23 @@ class Moved:
     proxied: bool
     """A PROXY header told who it is for."""
     sock: socket.socket
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """A client's machine that can tell whether it could go on elsewhere."""
+
+    peer: PeerInfo
+
+    @property
+    def idle(self) -> bool:
+        """Nothing of a request or a response is here."""
+        ...
+
+
+def is_idle(machine: object) -> bool:
+    """Tell whether a client's machine is between two requests."""
+    return isinstance(machine, Resting) and machine.idle
 
 
 def claim(sock: socket.socket) -> bool:

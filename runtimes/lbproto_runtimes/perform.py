@@ -44,7 +44,8 @@ __all__ = ["Driver", "Wires"]
 class Wires(Protocol):
     """What a runtime can do with connections and time.
 
-    Each call names a connection that is open; `knows` tells.
+    Each call but `send`, `park` and `adopt` names a connection that is open; `knows`
+    tells.
     """
 
     logs: Logs
@@ -71,12 +72,12 @@ class Wires(Protocol):
         """Give an idle connection a new owner, unless it is dead; tell."""
         ...
 
-    def park(self, conn: ConnId) -> None:
-        """Give a connection to housekeeping."""
+    def park(self, conn: ConnId) -> bool:
+        """Give a connection to housekeeping; false: there is no such connection."""
         ...
 
-    def send(self, conn: ConnId, data: bytes) -> None:
-        """Queue bytes."""
+    def send(self, conn: ConnId, data: bytes) -> bool:
+        """Queue bytes; false: there is no such connection."""
         ...
 
     def half_close(self, conn: ConnId) -> None:
@@ -180,50 +181,41 @@ class Driver:
             self.rearm()
 
     def _perform(self, effect: Effect) -> None:
+        # What a usual exchange orders comes first, by the quickest of questions.
         wires = self._wires
-        # What a usual exchange orders comes first: what follows would ask more often
-        # what it is.
-        if type(effect) is Send and wires.knows(effect.conn):
-            wires.send(effect.conn, effect.data)
-            return
-        if type(effect) is Park and wires.knows(effect.conn):
-            wires.park(effect.conn)
-            return
+        if type(effect) is Send:
+            if not wires.send(effect.conn, effect.data):
+                self._missed(effect)
+        elif type(effect) is Adopt:
+            if not wires.adopt(effect.conn, self):
+                detail = "closed while idle"
+                stale = ConnectFailed(effect.conn, ConnectError.STALE, detail)
+                self._queue.append(stale)
+        elif type(effect) is Park:
+            if not wires.park(effect.conn):
+                self._missed(effect)
+        elif type(effect) is Access:
+            wires.logs.access(effect.record)
+        else:
+            self._perform_rare(effect)
+
+    def _perform_rare(self, effect: Effect) -> None:
+        wires = self._wires
         match effect:
-            case Adopt(conn):
-                if not wires.adopt(conn, self):
-                    stale = ConnectFailed(conn, ConnectError.STALE, "closed while idle")
-                    self._queue.append(stale)
-                return
-            case Access(record):
-                wires.logs.access(record)
-                return
             case Log():
                 wires.logs.perform(effect)
-                return
             case Await():
                 wires.await_result(effect, self)
-                return
             case Cancel(_, ticket):
                 wires.cancel(ticket, self)
-                return
             case Connect(conn, target, preface):
                 wires.connect(conn, target, preface, self)
-                return
-        if not wires.knows(effect.conn):
-            # Its end is queued and the machine could not know yet; else the
-            # machine named a connection that it does not have.
-            ends = [e for e in self._queue if getattr(e, "conn", None) == effect.conn]
-            if not ends:
-                raise LocalProtocolError(f"{effect!r}: no such connection")
-            return
-        match effect:
-            case Send(conn, data):
-                wires.send(conn, data)
+            case Access():
+                raise AssertionError("performed above")
+            case _ if not wires.knows(effect.conn):
+                self._missed(effect)
             case SetReading(conn, on):
                 wires.set_reading(conn, on)
-            case Park(conn):
-                wires.park(conn)
             case Close(conn, abort, patience):
                 if abort:
                     wires.abort(conn)
@@ -233,5 +225,17 @@ class Driver:
                 wires.half_close(conn)
             case StartTls():
                 wires.start_tls(effect)
+            case Send() | Adopt() | Park():
+                raise AssertionError("performed above")
             case _:
                 assert_never(effect)
+
+    def _missed(self, effect: Effect) -> None:
+        """An effect names a connection that is not there.
+
+        Its end is queued and the machine could not know yet; else the machine named a
+        connection that it does not have.
+        """
+        conn: object = getattr(effect, "conn", None)
+        if not any(getattr(it, "conn", None) == conn for it in self._queue):
+            raise LocalProtocolError(f"{effect!r}: no such connection")

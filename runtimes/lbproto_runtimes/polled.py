@@ -23,6 +23,7 @@ from lbproto_runtimes.attend import Attendant, Keeper
 from lbproto_runtimes.collection import Collection
 from lbproto_runtimes.contexts import Contexts
 from lbproto_runtimes.logs import log_crash
+from lbproto_runtimes.moved import is_idle
 from lbproto_runtimes.polls import READ
 from lbproto_runtimes.wire import Wire
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
+    from lbproto.machine.env import Machine
     from lbproto.machine.events import PeerInfo
     from lbproto.proxy.gateway import Gateway
     from lbproto.proxy.site import Site
@@ -73,7 +75,9 @@ class PolledServer:
         self._errands: deque[Callable[[], None]] = deque()
         self._watched: dict[int, Callable[[], None]] = {}
         self._later: list[tuple[float, Callable[[], None]]] = []
-        self._acceptors = Acceptors(gateway, listeners, self.accepted, logs, self)
+        self._acceptors = Acceptors(
+            gateway, listeners, self.accepted, logs, self, self._shed
+        )
 
     # -- life ----------------------------------------------------------------
 
@@ -237,6 +241,13 @@ class PolledServer:
             self.left(visit)
             raise
 
+    def _shed(self, most: int) -> None:
+        with self._lock:
+            idle = [it for it in self._visits if is_idle(it.machine)]
+            for visit in idle[:most]:  # its own thread will look again
+                visit.surplus = True
+        self.platform.ring()
+
     def left(self, visit: _Visit) -> None:
         """A client is gone."""
         was_full = not visit.site.has_room
@@ -265,7 +276,9 @@ class _Visit:
         "_server",
         "_sock",
         "collection",
+        "machine",
         "site",
+        "surplus",
     )
 
     def __init__(
@@ -280,6 +293,9 @@ class _Visit:
         self.site: Site = gateway.sites[listener.service.name]
         self.collection: Collection | None = None
         """The last one that it has answered."""
+        self.machine: Machine | None = None
+        self.surplus = False
+        """It is to end if it is idle, since descriptors are scarce."""
         self._server = server
         self._gateway = gateway
         self._listener = listener
@@ -295,6 +311,7 @@ class _Visit:
             machine = self._gateway.connection(
                 listener.service.name, conn, listener.listen
             )
+            self.machine = machine
             attendant = Attendant(server, machine, poll)
             opened = Opened(conn, self._peer, self._moved)
             wire = Wire(attendant, conn, attendant.driver, opened)
@@ -324,6 +341,10 @@ class _Visit:
                     self.collection = collection
                     give_up = partial(wire.give_up, collection.keys)
                     collection.ask(self, give_up)
+                elif self.surplus:
+                    self.surplus = False
+                    if is_idle(self.machine) and not wire.is_dead():
+                        attendant.driver.feed(Drain(0.0, 0.0))
                 else:
                     attendant.turn()
         finally:

@@ -18,8 +18,7 @@ from lbproto_runtimes.polls import READ, WRITE
 
 if TYPE_CHECKING:
     from lbproto.machine.effects import Target
-    from lbproto_runtimes.attend import Attendant
-    from lbproto_runtimes.wire import Wire
+    from lbproto_runtimes.wire import Poller, Wire
 
 __all__ = ["Dial", "is_numeric"]
 
@@ -49,7 +48,7 @@ class Dial:
         self._found: list[tuple[int, object]] | OSError | UnicodeError = []
 
     @property
-    def _attendant(self) -> Attendant:
+    def _attendant(self) -> Poller:
         return self._wire.attendant
 
     def _watch(self, descriptor: int, mask: int) -> None:
@@ -71,7 +70,7 @@ class Dial:
             self._pipe = os.pipe()
             self._watch(self._pipe[0], READ)
             try:
-                self._attendant.platform.aside(self._resolve)
+                self._attendant.aside(self._resolve)
             except RuntimeError as error:  # no thread left
                 os.close(self._pipe[1])
                 raise OSError(errno.EAGAIN, str(error)) from None
@@ -93,11 +92,10 @@ class Dial:
             return self._next()
         sock = self._sock
         assert sock is not None, "called only while something is waited for"
-        self._watch(sock.fileno(), 0)
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code == 0:
             self._sock = None
-            return sock
+            return sock  # still watched: the wire goes on with that
         self.cancel()
         if not self._left:
             raise OSError(code, os.strerror(code))
@@ -115,8 +113,9 @@ class Dial:
     def _next(self) -> socket.socket | None:
         while True:
             family, address = self._left.pop(0)
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            if family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             code = sock.connect_ex(address)  # type: ignore[arg-type]
             if code == 0:
                 return sock

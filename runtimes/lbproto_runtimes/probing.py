@@ -19,8 +19,8 @@ from lbproto.health.monitor import HealthMonitor
 from lbproto.machine.events import Drain
 from lbproto.machine.values import ConnId
 from lbproto.proxy.gateway import Gateway
+from lbproto_runtimes.aio import Server
 from lbproto_runtimes.env import WallClockEnv
-from lbproto_runtimes.loop import Server
 from lbproto_runtimes.perform import Driver
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Probing:
         # A server without services: what it knows of connections is what it takes.
         nothing = Gateway(Config(services=(), upstreams={}), env)
         self._server = Server(nothing, (), logs, contexts)
-        self._driver = Driver(_Told(self._monitor, report), self._server)
+        self._driver = Driver(_Told(self._monitor, report), self._server.hub)
 
     def watch(
         self,
@@ -87,3 +87,4 @@ class Probing:
         """Send no more, and close what is open."""
         self._driver.feed(Drain(0.0, 0.0))
         self._server.stop()
+        self._server.end()

@@ -1,8 +1,10 @@
-"""The threads runtime: a thread of the system for each client.
+"""The threads runtime: plain threads of the system, and no event loop.
 
-Nothing is shared but the balancer, which has its lock. A thread that waits costs
-its stack and a slot in the poll of one descriptor, the bell: a pipe that is made
-readable to wake them all, and replaced by the next one.
+Machines never block, so one thread serves all clients over a hub, and others wait for
+names. The phases of an application may block; where there is one, each client has a
+thread. Nothing is shared but the balancer then, which has its lock. A thread that waits
+costs its stack and a slot in the poll of one descriptor, the bell's, which becomes
+readable to wake them all.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 from lbproto_runtimes.env import WallClockEnv
 from lbproto_runtimes.polled import PolledServer
 from lbproto_runtimes.polls import READ
+from lbproto_runtimes.server import FromAnyThread, Server, has_application
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,37 +42,69 @@ LONGEST: Final = 3600.0
 """Seconds; poll(2) counts milliseconds in 32 bits."""
 
 
-class Bell:
-    """Wakes whoever waits for it, each as often as it rings."""
+class Chime:
+    """A pipe that is readable once it was rung."""
+
+    __slots__ = ("descriptor", "listeners", "waker")
 
     def __init__(self) -> None:
-        self._pipes = [os.pipe()]
+        self.descriptor, self.waker = os.pipe()
+        self.listeners = 0
 
-    def current(self) -> int:
-        """Return what to wait for."""
-        return self._pipes[-1][0]
+
+class Bell:
+    """Wakes whoever waits for it, each as often as it rings.
+
+    A chime is used again when all have heard it. There is one to spare from the
+    beginning, since the bell is rung when there is no descriptor left, too.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._current = Chime()
+        self._spare = [Chime()]
+        self._rung: list[Chime] = []
+
+    def listen(self) -> Chime:
+        """Return what to wait for, until `leave`."""
+        with self._lock:
+            self._current.listeners += 1
+            return self._current
+
+    def leave(self, chime: Chime) -> None:
+        """It was heard, or nobody waits for it any more."""
+        with self._lock:
+            chime.listeners -= 1
+            if chime in self._rung and not chime.listeners:
+                os.read(chime.descriptor, 1)
+                self._rung.remove(chime)
+                self._spare.append(chime)
 
     def ring(self) -> None:
-        """Wake everybody: the pipe stays readable, and the next one is silent."""
-        self._pipes.append(os.pipe())
-        os.write(self._pipes[-2][1], b"!")
+        """Wake everybody: the chime stays readable, and the next one is silent."""
+        with self._lock:
+            chime = self._current
+            if chime.listeners:
+                self._current = self._spare.pop() if self._spare else Chime()
+                self._rung.append(chime)
+                os.write(chime.waker, b"!")
 
     def close(self) -> None:
-        for pair in self._pipes:
-            for descriptor in pair:
-                os.close(descriptor)
+        for chime in (self._current, *self._spare, *self._rung):
+            os.close(chime.descriptor)
+            os.close(chime.waker)
 
 
 class ThreadPoll:
     """Waits for the sockets of one thread, and for the bell."""
 
-    __slots__ = ("_bell", "_heard", "_poll")
+    __slots__ = ("_bell", "_chime", "_poll")
 
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
         self._poll = select.poll()
-        self._heard = bell.current()
-        self._poll.register(self._heard, READ)
+        self._chime = bell.listen()
+        self._poll.register(self._chime.descriptor, READ)
 
     def watch(self, descriptor: int, mask: int) -> None:
         if mask:
@@ -82,16 +117,17 @@ class ThreadPoll:
         limit = math.ceil(min(seconds, LONGEST) * 1000)
         found = self._poll.poll(limit)
         for at, (descriptor, _) in enumerate(found):
-            if descriptor == self._heard:
+            if descriptor == self._chime.descriptor:
                 del found[at]
-                self._poll.unregister(self._heard)
-                self._heard = self._bell.current()
-                self._poll.register(self._heard, READ)
+                self._poll.unregister(descriptor)
+                self._bell.leave(self._chime)
+                self._chime = self._bell.listen()
+                self._poll.register(self._chime.descriptor, READ)
                 break
         return found
 
     def close(self) -> None:
-        """Nothing is held."""
+        self._bell.leave(self._chime)
 
 
 class EpollPoll:
@@ -163,18 +199,43 @@ class Threads:
         return threading.Condition(threading.RLock())
 
     def start(self, work: Callable[[], None]) -> None:
-        # Not `threading.Thread`: it costs some KiB, and waits for the other side.
-        before = threading.stack_size(STACK)
-        try:
-            _thread.start_new_thread(work, ())
-        finally:
-            threading.stack_size(before)
+        in_thread(work)
 
     def aside(self, work: Callable[[], None]) -> None:
-        self.start(work)
+        in_thread(work)
 
     def close(self) -> None:
         self._bell.close()
+
+
+class _Host:
+    """Runs a hub in the thread that serves."""
+
+    awaiting = None
+    """There is no loop for coroutines."""
+
+    def epoll(self) -> select.epoll:
+        return select.epoll()
+
+    def ring_at(self, at: float) -> None:
+        """Nothing: each turn asks how long it may wait."""
+
+    def aside(self, work: Callable[[], None]) -> None:
+        in_thread(work)
+
+
+def in_thread(work: Callable[[], None]) -> None:
+    """Run this in a thread of its own.
+
+    Raises:
+        RuntimeError: the system has no room for more.
+    """
+    # Not `threading.Thread`: it costs some KiB, and waits for the other side.
+    before = threading.stack_size(STACK)
+    try:
+        _thread.start_new_thread(work, ())
+    finally:
+        threading.stack_size(before)
 
 
 class ThreadsRuntime:
@@ -182,8 +243,12 @@ class ThreadsRuntime:
 
     name = "threads"
 
+    def __init__(self, *, attended: bool = False) -> None:
+        """`attended`: each client has a thread, also where nothing would block."""
+        self._attended = attended
+
     def env(self) -> Env:
-        """Many threads feed machines: a lock guards what they share."""
+        """Many threads may feed machines: a lock guards what they share."""
         return WallClockEnv(threading.Lock())
 
     def serve(
@@ -195,4 +260,12 @@ class ThreadsRuntime:
         contexts: Contexts | None = None,
     ) -> None:
         """Accept clients in this thread; see `Runtime`."""
-        PolledServer(Threads(), gateway, listeners, logs, contexts).serve(ready)
+        if self._attended or has_application(gateway):
+            PolledServer(Threads(), gateway, listeners, logs, contexts).serve(ready)
+            return
+        server = Server(gateway, listeners, logs, contexts, _Host())
+        server.start()
+        ready(FromAnyThread(server))
+        while not server.over:
+            server.hub.turn(min(server.hub.patience(), LONGEST))
+        server.end()

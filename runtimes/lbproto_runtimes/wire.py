@@ -1,37 +1,80 @@
-"""A connection over a non-blocking socket that somebody polls.
+"""A connection over a socket that somebody polls.
 
-A `Wire` does what a transport of asyncio does: it writes at once what the socket
-takes and keeps the rest, says when that is too much, reads when it may, and closes
-when all is written. An `Attendant` (in `attend`) polls it.
+A `Wire` reads when it may, writes what the socket takes and keeps the rest, says when
+that is too much, and closes when all is written. Who polls it (a `Hub`, or an
+`Attendant`) may have what is written wait until all others have had their turn: then
+`flush` is called, and small pieces have become one.
+
+No socket needs to be non-blocking for that: each call says that it will not wait
+(MSG_DONTWAIT), so what another process does to the same socket does not matter.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import select
 import socket
-from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from lbproto.machine.events import WriteBlocked, WriteUnblocked
+from lbproto.machine.events import Data, WriteBlocked, WriteUnblocked
 from lbproto_runtimes.channel import HIGH_WATER, LOW_WATER, Channel, reset_at_close
 from lbproto_runtimes.dial import describe
 from lbproto_runtimes.moved import Moved
 from lbproto_runtimes.polls import READ, WRITE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from lbproto.machine.events import Event
     from lbproto.machine.values import ConnId
-    from lbproto_runtimes.attend import Attendant
     from lbproto_runtimes.perform import Driver
     from lbproto_runtimes.polled_dial import Dial
 
-__all__ = ["Wire"]
+__all__ = ["Poller", "Wire"]
 
-READ_SIZE: Final = 64 * 1024
-"""Below malloc's threshold for mapping memory, which would cost two system calls."""
+DONTWAIT: Final = socket.MSG_DONTWAIT
+
+SMALL: Final = 16 * 1024
+"""Bytes of a read, until one is full."""
+LARGE: Final = 128 * 1024
+"""Bytes of a read while they are full: below what a peer may have held for it."""
+
+MOST: Final = 16 * 1024
+"""Bytes that may wait for the end of the turn; more are written at once, so that
+back-pressure is not late."""
+
+
+class Poller(Protocol):
+    """What polls wires."""
+
+    def clock(self) -> float:
+        """Return monotonic seconds."""
+        ...
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Run this in a thread of the system, since it blocks.
+
+        Raises:
+            RuntimeError: the system has no room for more.
+        """
+        ...
+
+    def wait_for(self, descriptor: int, mask: int, wire: Wire) -> None:
+        """Wait for a descriptor on behalf of a wire; 0 is nothing."""
+        ...
+
+    def soon(self, wire: Wire) -> bool:
+        """Flush a wire at the end of this turn; false: it has to do so itself."""
+        ...
+
+    def let_go(self, wire: Wire) -> None:
+        """Forget the connection of a wire that has yet to write."""
+        ...
+
+    def forget(self, wire: Wire) -> None:
+        """Forget a wire."""
+        ...
 
 
 class Wire(Channel):
@@ -39,12 +82,16 @@ class Wire(Channel):
 
     __slots__ = (
         "_blocked",
+        "_due",
         "_eof_came",
         "_eof_due",
+        "_failure",
         "_mask",
         "_out",
+        "_poll",
         "_queued",
         "_reading",
+        "_size",
         "attendant",
         "cut_at",
         "dial",
@@ -52,7 +99,7 @@ class Wire(Channel):
     )
 
     def __init__(
-        self, attendant: Attendant, conn: ConnId, owner: Driver, news: Event
+        self, attendant: Poller, conn: ConnId, owner: Driver, news: Event
     ) -> None:
         super().__init__(conn, owner, news)
         self.attendant = attendant
@@ -61,23 +108,25 @@ class Wire(Channel):
         """How far the connection is, while it is being made."""
         self.cut_at = math.inf
         """We have closed it, and cut it off then if the rest is not written."""
-        self._out: deque[memoryview | bytes] = deque()
-        self._queued = 0
-        self._blocked = False
+        self._out: list[memoryview | bytes] = []
+        self._queued = 0  # bytes in it
+        self._due = False  # it will be flushed at the end of the turn
+        self._blocked = False  # as the owner was told
         self._reading = True
         self._eof_came = False
         self._eof_due = False
+        self._failure = ""  # why nothing can be written any more
         self._mask = 0
+        self._size = SMALL
+        self._poll: select.poll | None = None  # made when first asked for life
 
     def use(self, sock: socket.socket) -> None:
         """Carry bytes over this connected socket from now on."""
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.dial = None
         self._watch()
 
-    def move(self, attendant: Attendant) -> None:
+    def move(self, attendant: Poller) -> None:
         """Be polled by another attendant from now on."""
         assert self.sock is not None, "only open connections move"
         self.attendant.wait_for(self.sock.fileno(), 0, self)
@@ -90,26 +139,26 @@ class Wire(Channel):
     def ready(self, mask: int) -> None:
         """The socket is ready for something, or broken, which reading will tell."""
         # Reading first: what a peer said before it broke off still counts.
-        if self.sock is not None and self._mask & READ and mask & ~WRITE:
+        if self._mask & READ and mask & ~WRITE and self.sock is not None:
             self._read()
-        if self.sock is not None and self._out and mask & ~READ:
-            self._write_on()
+        if self._out and mask & ~READ and self.sock is not None:
+            self.flush()
 
     def set_reading(self, on: bool) -> None:
         """Stop or resume reading."""
         self._reading = on
-        self._watch()
+        if self._failure and not on:  # nobody would notice the end
+            self._break(self._failure)
+        else:
+            self._watch()
 
     def is_dead(self) -> bool:
         """Tell whether an idle connection has ended, or has unread bytes."""
         assert self.sock is not None, "only open connections are parked"
-        try:
-            self.sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.sock.fileno(), READ)
+        return bool(self._poll.poll(0))
 
     def give_up(self, keys: Collection[str]) -> Moved | None:
         """Give the client away, if it is an idle one of these listeners."""
@@ -144,19 +193,35 @@ class Wire(Channel):
 
     def _read(self) -> None:
         assert self.sock is not None, "only open connections are watched"
+        size = self._size
         try:
-            data = self.sock.recv(READ_SIZE)
+            data = self.sock.recv(size, DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._break(describe(error))
             return
-        if data:
-            self.received(data)
+        count = len(data)
+        if count == size:
+            self._size = LARGE
+        elif count < SMALL:
+            self._size = SMALL
+        if not count:
+            self._end()
+        elif self.tls is None and self.news is None:
+            # Nearly always it is no TLS and no news: two calls less.
+            if self.owner is not None:
+                self.owner.feed(Data(self.conn, data))
         else:
-            self._eof_came = True
-            self._watch()
-            self.ended()
+            self.received(data)
+
+    def _end(self) -> None:
+        if self._failure:  # a reset, of which writing was told first
+            self._break(self._failure)
+            return
+        self._eof_came = True
+        self._watch()
+        self.ended()
 
     def _break(self, detail: str) -> None:
         self._dispose()
@@ -166,59 +231,78 @@ class Wire(Channel):
 
     def write(self, data: bytes) -> None:
         """Queue bytes for the socket."""
-        sock = self.sock
-        if sock is None or self._eof_due or self.cut_at < math.inf:
+        if self.sock is None or self._eof_due or self._failure:
             return
-        if not self._out:
-            try:
-                sent = sock.send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError as error:
-                self._break(describe(error))
-                return
-            if sent == len(data):
-                return
-            self._out.append(memoryview(data)[sent:] if sent else data)
-            self._queued = len(data) - sent
-            self._watch()
+        if self.cut_at < math.inf:
+            return
+        stuck = bool(self._out) and not self._due
+        self._out.append(data)
+        self._queued += len(data)
+        if stuck:
+            self._tell()
+        elif self._queued > MOST or not (self._due or self.attendant.soon(self)):
+            self.flush()
         else:
-            self._out.append(data)
-            self._queued += len(data)
-        if self._queued > HIGH_WATER and not self._blocked:
+            self._due = True
+
+    def flush(self) -> None:
+        """Write what the socket takes of what waits."""
+        self._due = False
+        sock, out = self.sock, self._out
+        if sock is None:
+            return
+        try:
+            while out:
+                data = out[0]
+                if len(out) > 1 and len(data) <= MOST:
+                    data = b"".join(out)
+                    out[:] = [data]
+                sent = sock.send(data, DONTWAIT)
+                self._queued -= sent
+                if sent < len(data):
+                    out[0] = memoryview(data)[sent:]
+                    break
+                del out[0]
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError as error:
+            self._cannot_write(describe(error))
+            return
+        if not out:
+            self._written()
+        elif not self._mask & WRITE:
+            self._watch()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the owner when much is queued, and when it is little again."""
+        if self._blocked:
+            if self._queued <= LOW_WATER:
+                self._blocked = False
+                if self.owner is not None:
+                    self.owner.feed(WriteUnblocked(self.conn))
+        elif self._queued > HIGH_WATER:
             self._blocked = True
             if self.owner is not None:
                 self.owner.feed(WriteBlocked(self.conn))
 
-    def _write_on(self) -> None:
-        assert self.sock is not None, "only open connections are watched"
-        try:
-            while self._out:
-                data = self._out[0]
-                sent = self.sock.send(data)
-                self._queued -= sent
-                if sent < len(data):
-                    self._out[0] = memoryview(data)[sent:]
-                    break
-                self._out.popleft()
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError as error:
-            self._break(describe(error))
-            return
-        if not self._out:
-            self._written()
-        if self._blocked and self._queued <= LOW_WATER:
-            self._blocked = False
-            if self.owner is not None:
-                self.owner.feed(WriteUnblocked(self.conn))
+    def _cannot_write(self, detail: str) -> None:
+        """The peer takes no more; what it has said before that still counts."""
+        self._out.clear()
+        self._queued = 0
+        if self._mask & READ and self.cut_at == math.inf:
+            self._failure = detail
+            self._watch()
+        else:
+            self._break(detail)
 
     def _written(self) -> None:
         """Nothing is queued any more: do what waited for that."""
         if self.cut_at < math.inf:
             self._dispose()
             return
-        self._watch()
+        if self._mask & WRITE:
+            self._watch()
         if self._eof_due and self.sock is not None:
             with contextlib.suppress(OSError):  # gone: reading tells
                 self.sock.shutdown(socket.SHUT_WR)
@@ -226,11 +310,15 @@ class Wire(Channel):
     def write_eof(self) -> None:
         """Send FIN behind what is queued."""
         self._eof_due = True
-        if not self._out:
+        if self._due:
+            self.flush()
+        elif not self._out:
             self._written()
 
     def shut(self, patience: float) -> None:
         """Forget the connection, flush for at most `patience` seconds, then close."""
+        if self._due:
+            self.flush()
         if not self._out:
             self._dispose()
             return
@@ -241,7 +329,8 @@ class Wire(Channel):
     def _watch(self) -> None:
         """Tell the poll what we wait for, when that changes."""
         reading = self._reading and not self._eof_came and self.cut_at == math.inf
-        mask = (READ if reading else 0) | (WRITE if self._out else 0)
-        if self.sock is not None and mask != self._mask:
+        writing = self._out and not self._due
+        mask = (READ if reading else 0) | (WRITE if writing else 0)
+        if mask != self._mask and self.sock is not None:
             self._mask = mask
             self.attendant.wait_for(self.sock.fileno(), mask, self)

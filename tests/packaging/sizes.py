@@ -14,10 +14,20 @@ PAGE = ROOT / "docs" / "architecture.md"
 RUNTIMES = ROOT / "runtimes" / "lbproto_runtimes"
 
 PARTS = {
-    "shared by all": ("perform", "channel", "accept", "dial", "env"),
+    "shared by all": (
+        "perform",
+        "channel",
+        "wire",
+        "polled_dial",
+        "polls",
+        "accept",
+        "dial",
+        "env",
+    ),
     "TLS, shared by all": ("tls_channel", "contexts", "subject"),
-    "asyncio and uvloop": ("loop", "link", "outbox", "alarms", "aio"),
-    "threads and gevent together": ("attend", "wire", "polled_dial", "polled", "polls"),
+    "one thread for all clients": ("hub", "alarms", "server"),
+    "a thread or greenlet for each": ("attend", "polled"),
+    "asyncio and uvloop alone": ("aio", "awaiting"),
     "threads alone": ("threads",),
     "gevent alone": ("greenlets",),
 }

@@ -56,6 +56,15 @@ def test_a_runtime_keeps_the_contract(
     check.run(lbproto_runtimes.load(runtime), authority.issue("a.test"))
 
 
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+@pytest.mark.parametrize("runtime", ["threads", "gevent"])
+def test_a_runtime_keeps_the_contract_with_an_attendant_for_each_client(
+    check: Check, runtime: str, authority: Authority
+) -> None:
+    kind: Any = type(lbproto_runtimes.load(runtime))
+    check.run(kind(attended=True), authority.issue("a.test"))
+
+
 def test_each_clause_is_checked() -> None:
     assert {check.clause for check in CHECKS} == set(CLAUSES) == set(range(1, 15))
     assert len(BY_NAME) == len(CHECKS)

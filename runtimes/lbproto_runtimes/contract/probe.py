@@ -134,6 +134,7 @@ class Probe:
 class Room:
     """A service with room for everybody: the site that a runtime asks."""
 
+    application = None
     has_room = True
 
     def __init__(self, service: Service) -> None:
