@@ -29,8 +29,10 @@ COMPILER = "mypy==2.4.1"
 # setuptools calls the C compiler; h11 is imported by what is compiled.
 NEEDED = [COMPILER, "setuptools>=77", "h11>=0.16,<0.17"]
 
-# All modules are in one library, so that they call each other without a detour.
-LIBRARY = "lbproto.compiled"
+# The modules of a package are in one library, so that they call each other without a
+# detour. Each package has its own: they must go on working with another's sources.
+LIBRARIES = {"lbproto": "lbproto", "lbproto_runtimes": "runtimes/lbproto_runtimes"}
+"""Packages of which something is compiled, and where they are."""
 
 FLAGS = ["--config-file=", "--python-version=3.11", "--ignore-missing-imports"]
 
@@ -82,7 +84,8 @@ def _digest(root: Path, modules: list[str]) -> str:
     digest = hashlib.sha256()
     digest.update("\0".join([*NEEDED, sys.version, *FLAGS, *modules]).encode())
     digest.update(Path(__file__).read_bytes())
-    for path in sorted(root.glob("lbproto/**/*.py")):
+    places = LIBRARIES.values()
+    for path in sorted(it for place in places for it in root.glob(f"{place}/**/*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -134,18 +137,25 @@ def _compile(root: Path, modules: list[str], folder: Path) -> None:
     before = Path.cwd()
     try:
         with TemporaryDirectory() as temporary:
-            shutil.copytree(root / "lbproto", Path(temporary, "lbproto"))
+            for package, place in LIBRARIES.items():
+                shutil.copytree(root / place, Path(temporary, package))
             os.chdir(temporary)
-            for module in map(Path, modules):
-                module.write_text(_native(module.read_text("utf-8")), "utf-8")
-            sources, made = Path(temporary, "c"), Path(temporary, "made")
-            extensions = mypycify(
-                [*FLAGS, f"--cache-dir={temporary}/types", *modules],
-                opt_level="2",
-                debug_level="0",
-                target_dir=str(sources),
-                group_name=LIBRARY,
-            )
+            extensions: list[Any] = []
+            for package, place in LIBRARIES.items():
+                files = [
+                    f"{package}/{Path(module).relative_to(place).as_posix()}"
+                    for module in modules
+                    if module.startswith(f"{place}/")
+                ]
+                for file in map(Path, files):
+                    file.write_text(_native(file.read_text("utf-8")), "utf-8")
+                extensions += mypycify(
+                    [*FLAGS, f"--cache-dir={temporary}/types-{package}", *files],
+                    opt_level="2",
+                    debug_level="0",
+                    target_dir=f"{temporary}/c",
+                    group_name=f"{package}.compiled",
+                )
             for one in extensions:
                 # What another compiler warns of is no reason to go without.
                 flags = one.extra_compile_args
@@ -153,8 +163,9 @@ def _compile(root: Path, modules: list[str], folder: Path) -> None:
             build = Distribution({"ext_modules": extensions}).get_command_obj(
                 "build_ext"
             )
+            made = Path(temporary, "made")
             build.build_lib = str(made)
-            build.build_temp = str(sources)
+            build.build_temp = f"{temporary}/c"
             build.ensure_finalized()
             build.run()
             shutil.rmtree(folder.parent, ignore_errors=True)  # what is out of date
