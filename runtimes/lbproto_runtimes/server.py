@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from lbproto.machine.events import Drain, Opened
@@ -159,12 +158,13 @@ class Server:
 
     def _shed(self, most: int) -> None:
         """Close some idle clients that have said nothing, the oldest first."""
-        idle = (
-            driver
-            for wire, driver in self._clients.items()
-            if is_idle(driver.machine) and not wire.is_dead()
-        )
-        for driver in list(islice(idle, most)):
+        found: list[Driver] = []
+        for wire, driver in self._clients.items():
+            if is_idle(driver.machine) and not wire.is_dead():
+                found.append(driver)
+                if len(found) == most:
+                    break
+        for driver in found:
             driver.feed(Drain(0.0, 0.0))
 
     def _forgotten(self, wire: Wire) -> None:
