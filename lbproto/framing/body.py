@@ -8,7 +8,8 @@ the next message), and whether the content is complete.
 An error is part of a piece and not raised, since content before it in the same
 read is as good as if it had come alone. It is a property of the shortest prefix
 that is wrong, so it does not depend on how the bytes were cut into reads: a line
-is judged when its LF comes, or refused when it reaches its bound without one.
+is judged when its LF comes, or refused when it reaches its bound without one, or
+with the byte behind a CR that is no LF.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final, Protocol
 
 from lbproto.framing.codec import CodecLimits
 from lbproto.framing.grammar import FIELD_LINE, chunk_line, show
+from lbproto.framing.scanner import BARE_CR
 from lbproto.machine.errors import ErrorCode, RemoteProtocolError
 from lbproto.machine.values import value
 
@@ -293,7 +295,10 @@ class ChunkedDecoder:
         end = data.find(b"\n", at, at + room) + 1
         if end == 0:
             end = min(len(data), at + room)
+            seen = max(len(self._line) - 1, 0)
             self._line += data[at:end]
+            if BARE_CR.search(self._line, seen) is not None:
+                raise _syntax("CR without LF", self._line)
             return None, end
         line = data[at:end]
         if self._line:
@@ -366,6 +371,8 @@ class ChunkedDecoder:
         if line == b"\r\n":
             self._expects = _Expects.NOTHING
             return at
+        if BARE_CR.search(line) is not None:
+            raise _syntax("CR without LF", line)
         self._trailer_fields += 1
         if self._trailer_fields > self._limits.header_count:
             detail = f"more than {self._limits.header_count} trailer fields"

@@ -9,10 +9,12 @@ error belongs to the shortest prefix that is wrong:
 * the first byte is judged when it comes, so that a TLS hello ends at once;
 * a line is judged when its LF comes; a bare LF ends a line too, one that is
   refused (RFC 9112 2.2 would let us take it, and others do not);
+* a CR is judged with the byte behind it, so that a line which others end there
+  does not wait for its LF;
 * a line or a head without end is refused when it reaches its bound;
 * what a complete head means (Host, framing, Expect) is judged when it is complete.
 
-`scanner` does the first three for either direction; here a complete head gets its
+`scanner` does the first four for either direction; here a complete head gets its
 meaning.
 """
 

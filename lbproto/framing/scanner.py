@@ -17,9 +17,12 @@ from lbproto.framing.grammar import show
 from lbproto.machine.errors import ErrorCode, RemoteProtocolError
 from lbproto.machine.values import value
 
-__all__ = ["HeadRules", "HeadScanner"]
+__all__ = ["BARE_CR", "HeadRules", "HeadScanner"]
 
 CR: Final = 0x0D
+
+BARE_CR: Final = re.compile(rb"\r[^\n]")
+"""It ends no line (RFC 9112 2.2), and an LF may never come."""
 
 
 @value
@@ -141,6 +144,9 @@ class HeadScanner:
                 bound = min(bound, rules.line_size)
             end = buffer.find(b"\n", self._seen, bound) + 1
             if not end:
+                start = max(self._at, self._seen - 1)
+                if BARE_CR.search(buffer, start, bound) is not None:
+                    raise self._bare_cr(bytes(buffer[self._at :]))
                 self._seen = len(buffer)
                 if len(buffer) >= bound:
                     raise self._too_large(bound)
@@ -155,6 +161,8 @@ class HeadScanner:
 
     def _judge(self, line: bytes) -> None:
         rules = self._rules
+        if BARE_CR.search(line) is not None:
+            raise self._bare_cr(line)
         if self._lines > rules.count:
             detail = f"more than {rules.count} fields"
             raise RemoteProtocolError(rules.too_large, detail)
@@ -164,6 +172,9 @@ class HeadScanner:
             self._start(line[:-2])
         elif grammar.FIELD_LINE.fullmatch(line, 0, len(line) - 2) is None:
             raise self._refuse("not a field line `name: value`", line)
+
+    def _bare_cr(self, line: bytes) -> RemoteProtocolError:
+        return self._refuse("CR without LF", line)
 
     def _too_large(self, bound: int) -> RemoteProtocolError:
         rules = self._rules
