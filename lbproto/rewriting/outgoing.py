@@ -192,9 +192,9 @@ def downstream_response(
     """
     final = head.status >= 200
     # RFC 9110 6.6.1: a recipient with a clock says when it came.
-    undated = final and b"date" not in head.headers
-    line = b"Date: %b\r\n" % date if undated else b""
     gone = hop_fields(head, service.trailers)
+    undated = final and (b"date" not in head.headers or b"date" in gone)
+    line = b"Date: %b\r\n" % date if undated else b""
     headers = head.headers.passed_on(gone, line, DATE)
     if not final or head.status == 204:
         # RFC 9110 8.6: no such response has a length.

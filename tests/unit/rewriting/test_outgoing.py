@@ -364,6 +364,11 @@ def test_a_response_loses_hop_fields_and_gains_a_date():
     assert head.headers.wire() == before
 
 
+def test_a_date_that_is_for_one_hop_is_replaced_by_ours():
+    head = response(b"Date: then\r\n", nominated=frozenset({b"date"}))
+    assert answered(head).headers.wire() == b"Date: " + DATE + b"\r\n"
+
+
 def test_a_date_is_kept():
     out = answered(response(b"date: then\r\n"), SERVICE)
     assert out.headers.wire() == b"date: then\r\n"
