@@ -164,6 +164,7 @@ class Answer:
         exchange = self._exchange
         if head.status >= 200:
             self._nominated = head.nominated
+            attempt.early = self._is_early(head, attempt)
             self.responded(head, attempt, now)
             if out is not None:
                 self._final(out, now)
@@ -174,6 +175,19 @@ class Answer:
             self._switch(head, out, attempt, now)
         else:
             self._interim(head, out, now)
+
+    def _is_early(self, head: ResponseHead, attempt: Attempt) -> bool:
+        """Tell whether a backend may not have read the content (RFC 9112 9.3).
+
+        A refusal in place of a 100 (Continue) says that it did not want it, and the
+        client has perhaps not waited for that (RFC 9110 10.1.1).
+        """
+        exchange = self._exchange
+        if attempt.blocked or not exchange.request_complete:
+            return True
+        request = exchange.delivery.request
+        expects = request is not None and request.expects_continue
+        return expects and not self.continued and head.status >= 300
 
     def responded(self, head: ResponseHead, attempt: Attempt, now: float) -> None:
         """Tell the balancer that a backend has answered."""

@@ -46,6 +46,7 @@ class Attempt:
         "blocked",
         "conn",
         "connected",
+        "early",
         "lease",
         "reused",
         "tls",
@@ -65,6 +66,9 @@ class Attempt:
         """A byte of a response has come."""
         self.blocked = False
         """The backend does not keep up with the request."""
+        self.early = False
+        """It answered before it had all of the request, or may have: whether it will
+        take the rest for content or for another request is open."""
         self.reused = False
         self.connected = False
         self.tls: TlsInfo | None = None
@@ -140,7 +144,7 @@ class Attempt:
             return
         self._open = False
         broken = outcome is not Outcome.OK
-        if broken or self.blocked or not self._codec.reusable:
+        if broken or self.blocked or self.early or not self._codec.reusable:
             # What is not complete must not look complete to the backend either.
             out.append(Close(self.conn, abort=broken))
             return

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("every_framing")
 
 KIB = 1024
 HEAD = b"HTTP/1.1 200 OK\r\n"
+REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 
 
 def response(text: bytes) -> Sim:
@@ -165,6 +166,40 @@ def test_a_conversation_goes_both_ways_at_once() -> None:
     backend.connections[0].send(b"0\r\n\r\n")
     assert client.received.endswith(b"0\r\n\r\n")
     assert client.closed  # it was not known when the head went out
+
+
+def test_a_backend_that_answers_early_is_not_used_again() -> None:
+    # It answers in two parts, and the rest of the request comes between them.
+    sim = Sim(bare())
+    backend = sim.backend("10.0.0.1:80")
+    client = sim.client()
+    client.send(POST[:-2])
+    backend.connections[0].send(OK[:-1])
+    client.send(POST[-2:])
+    backend.connections[0].send(OK[-1:])
+    assert client.received.endswith(b"OK")
+    assert backend.connections[0].closed
+
+
+@pytest.mark.parametrize(
+    ("answer", "used"),
+    [
+        (REFUSED, False),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + REFUSED, True),
+        (OK, True),
+    ],
+)
+def test_a_refusal_in_place_of_a_100_leaves_open_what_was_read(
+    answer: bytes, used: bool
+) -> None:
+    sim = Sim(bare())
+    backend = sim.backend("10.0.0.1:80")
+    client = sim.client()
+    client.send(POST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+    backend.connections[0].send(answer)
+    assert backend.connections[0].closed is not used
+    client.send(GET)
+    assert len(backend.connections) == (1 if used else 2)
 
 
 def test_too_many_interim_responses_are_a_502() -> None:
