@@ -39,10 +39,15 @@ LIMITS = {
     "max_connections": "connections",
     "max_header_bytes": "header_size",
     "max_headers": "header_count",
+    "max_interim": "interim_responses",
+    "max_request_line": "request_line",
+    "max_response_header": "response_header_size",
+    "max_trailer": "trailer_size",
 }
 TIMEOUTS = {
     "body_timeout": "request_body",
     "header_timeout": "request_header",
+    "keepalive_timeout": "keepalive",
     "connect_timeout": "connect",
     "response_timeout": "response_header",
 }
@@ -237,6 +242,9 @@ class Run:
     def step_backend_close(self, _: bool) -> None:
         self.backend.connections[-1].close()
 
+    def step_backend_sees_end(self, _: bool) -> None:
+        self.check(self.backend.connections[-1].closed, "the connection is kept")
+
     def step_backend_reset_on_next_request(self, _: bool) -> None:
         self.backend.connections[-1].on_data = lambda end, data: end.abort()
 
@@ -259,7 +267,7 @@ class Run:
         assert self.client is not None
         seen, sent = self.backend.received, self.client.received
         found = [int(status) for status in STATUS.findall(sent)]
-        final = [status for status in found if status >= 200] or [0]
+        final = [status for status in found if status >= 200 or status == 101] or [0]
         status = final[-1] if "steps" in vector else final[0]
         self.check(
             status in statuses_of(vector), f"status {status}, not {expect['status']}"
@@ -317,6 +325,8 @@ class Run:
 
 def open_request(vector: Vector) -> bool:
     """The exchange is still going on when the vector ends."""
+    if 101 in statuses_of(vector):
+        return True
     return bool(vector.get("backend_text") == "" and vector["backend_then"] == "keep")
 
 
