@@ -24,6 +24,11 @@ CR: Final = 0x0D
 BARE_CR: Final = re.compile(rb"\r[^\n]")
 """It ends no line (RFC 9112 2.2), and an LF may never come."""
 
+SECRET: Final = re.compile(
+    rb"[ \t]*+(?:(?:proxy-)?authorization|(?:set-)?cookie)", re.IGNORECASE
+)
+"""What begins a line that holds credentials."""
+
 
 @value
 class HeadRules:
@@ -167,14 +172,14 @@ class HeadScanner:
             detail = f"more than {rules.count} fields"
             raise RemoteProtocolError(rules.too_large, detail)
         if line[-2:] != b"\r\n":
-            raise self._refuse("a line ended by LF without CR", line)
+            raise self._refuse("a line ended by LF without CR", _without_secrets(line))
         if not self._lines:
             self._start(line[:-2])
         elif grammar.FIELD_LINE.fullmatch(line, 0, len(line) - 2) is None:
-            raise self._refuse("not a field line `name: value`", line)
+            raise self._refuse("not a field line `name: value`", _without_secrets(line))
 
     def _bare_cr(self, line: bytes) -> RemoteProtocolError:
-        return self._refuse("CR without LF", line)
+        return self._refuse("CR without LF", _without_secrets(line))
 
     def _too_large(self, bound: int) -> RemoteProtocolError:
         rules = self._rules
@@ -186,3 +191,9 @@ class HeadScanner:
 
     def _refuse(self, what: str, seen: bytes) -> RemoteProtocolError:
         return RemoteProtocolError(self._rules.syntax, f"{what}: {show(seen)}")
+
+
+def _without_secrets(line: bytes) -> bytes:
+    """Leave out what no log may hold, be it right or wrong."""
+    found = SECRET.match(line)
+    return line if found is None else found[0]

@@ -395,5 +395,5 @@ class Exchange:
             fields["backend"] = self.tally.backend
         if self.head is not None:
             fields["method"] = self.head.method.decode("ascii")
-            fields["target"] = self.head.target.decode("ascii")
+            fields["target"] = self.head.target[:1024].decode("ascii")
         self.client.log(level, message, fields)

@@ -14,6 +14,7 @@ from tests.scenario.world import (
     bare,
     config,
     errors,
+    logged,
     replace,
     status,
 )
@@ -111,6 +112,16 @@ def test_a_reset_cuts_even_what_only_a_close_would_end() -> None:
     backend.abort()
     assert client.closed
     assert not client.received.endswith(b"0\r\n\r\n")
+
+
+def test_the_log_has_the_beginning_of_a_long_target() -> None:
+    sim = Sim(bare())
+    backend = sim.backend("10.0.0.1:80")
+    client = sim.client()
+    client.send(GET.replace(b"/", b"/" + b"a" * 4000, 1))
+    backend.connections[0].close()
+    assert status(client) == 502
+    assert logged(sim)[0].fields["target"] == "/" + "a" * 1023
 
 
 def test_a_head_cut_short_is_a_502() -> None:

@@ -225,6 +225,16 @@ def test_what_is_no_request_is_refused_at_the_same_byte(wire, enough, code):
         assert prefix(wire, lambda: RequestReader(LIMITS, 1)) == enough
 
 
+@pytest.mark.parametrize("name", [b"Authorization", b"proxy-authorization", b"COOKIE"])
+@pytest.mark.parametrize("end", [b"\x01\r\n", b"\n", b"\r\r\n", b"\r\r"])
+def test_credentials_are_not_repeated_in_what_is_said_of_them(name, end):
+    reader = RequestReader(LIMITS, 1)
+    with pytest.raises(RemoteProtocolError) as refused:
+        reader.receive(G + H + name + b": hush" + end)
+    assert name.decode() in refused.value.detail
+    assert "hush" not in refused.value.detail
+
+
 def test_a_method_that_is_too_long():
     limits = CodecLimits()
     rest = b" / HTTP/1.1\r\n" + H + b"\r\n"
