@@ -19,12 +19,17 @@ The verbs are Pingora's: `insert_header` replaces, `append_header` adds,
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Final
 
-from lbproto.machine.values import value
+from lbproto.framing.search import (
+    HOP_BY_HOP,
+    HOP_BY_HOP_AND_LENGTH,
+    Place,
+    Search,
+)
 
-__all__ = ["Headers", "Place", "Search", "field_line"]
+__all__ = ["Headers", "field_line"]
 
 TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
 """A field name (RFC 9110 5.6.2)."""
@@ -34,21 +39,6 @@ UNUSUAL: Final = re.compile(rb"[ \t]\r\n|:(?:\t| [ \t])")
 
 FIELD_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+")
 """What may stand in a field value (RFC 9110 5.5)."""
-
-Place: TypeAlias = tuple[int, int]
-"""Where a line begins, and where it ends behind its CRLF."""
-
-
-@value
-class Search:
-    """What was looked for in lines whose values have no unusual white space."""
-
-    names: frozenset[bytes]
-    """Lower-case names; each stands in one line at most."""
-    ordinary: bool
-    """The head is one of a usual request: no name holds `_`, or begins as those do by
-    which proxies tell of a client, and none of `names` but Host and those of this hop
-    and of framing is there."""
 
 
 def field_line(name: bytes, value: bytes) -> bytes:
@@ -71,21 +61,21 @@ def _canonical(line: bytes) -> bytes:
     return line if value in (trimmed, b" " + trimmed) else name + b": " + trimmed
 
 
-NOWHERE: Final[Mapping[bytes, Place]] = {}
-
-
 class Headers:
     """The fields of one message, in order."""
 
     __slots__ = (
         "_added",
         "_cuts",
+        "_hop",
+        "_length",
         "_lines",
         "_names",
-        "_places",
+        "_passed_on",
         "_raw",
         "_search",
         "_tail",
+        "host",
         "ordinary",
     )
 
@@ -96,17 +86,25 @@ class Headers:
         self,
         raw: bytes = b"",
         search: Search | None = None,
-        places: Mapping[bytes, Place] = NOWHERE,
+        hop: tuple[Place, ...] = (),
+        length: int = -1,
+        host: bytes = b"",
     ) -> None:
         """Take complete field lines, each ended by CRLF, that passed the grammar.
 
-        `places`: where those names of the `search` are that are there.
+        What a `search` found goes with it: `hop` are the lines of `HOP_BY_HOP` fields,
+        in order, if it knows them; `length` is what Content-Length says, canonically,
+        and -1 where there is none.
         """
         self._raw: bytes | None = raw  # None: parsed into names and lines
         self._search = search
         self.ordinary = search is not None and search.ordinary
         """A search says so, and nothing was added since; see `Search`."""
-        self._places = places
+        self.host = host
+        """The value of Host where the fields are `ordinary`."""
+        self._hop = hop
+        self._length = length  # means nothing without a search
+        self._passed_on = False  # and so without a field of the hop before
         self._cuts: tuple[Place, ...] = ()  # left out
         self._tail = b""  # lines that were added
         self._added: tuple[bytes, ...] = ()  # their names
@@ -123,6 +121,7 @@ class Headers:
     def _parse(self) -> None:
         raw = self._raw if self._search is None else self.wire()
         self._raw = self._search = None
+        self._passed_on = False
         if not raw:
             self._lines, self._names = [], []
             return
@@ -140,9 +139,7 @@ class Headers:
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield lower-case names and trimmed values in order."""
-        if self._raw is not None:
-            self._parse()
-        for name, line in zip(self._names, self._lines, strict=True):
+        for name, line in zip(self.names(), self._lines, strict=True):
             yield name, line[len(name) + 1 :].strip(b" \t")
 
     def names(self) -> Sequence[bytes]:
@@ -157,9 +154,7 @@ class Headers:
 
     def raw_items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield names as they were written, and trimmed values, in order."""
-        if self._raw is not None:
-            self._parse()
-        for name, line in zip(self._names, self._lines, strict=True):
+        for name, line in zip(self.names(), self._lines, strict=True):
             yield line[: len(name)], line[len(name) + 1 :].strip(b" \t")
 
     def __len__(self) -> int:
@@ -168,7 +163,7 @@ class Headers:
     def __contains__(self, name: bytes) -> bool:
         search = self._search
         if search is not None and name in search.names and name not in self._added:
-            return name in self._places
+            return name in search.there
         return self.get(name) is not None
 
     def __eq__(self, other: object) -> bool:
@@ -185,12 +180,11 @@ class Headers:
         """Return the first value of a field, by its lower-case name."""
         search = self._search
         if search is not None and name not in self._added:
-            if name in search.names:
-                place = self._places.get(name)
-            else:
-                cuts = self._cuts
-                found = (one for one in self._places_of(name) if one not in cuts)
-                place = next(found, None)
+            if name in search.names and name not in search.there:
+                return None
+            cuts = self._cuts
+            found = (one for one in self._places_of(name) if one not in cuts)
+            place = next(found, None)
             if place is None:
                 return None
             line = self._raw_lines()[place[0] : place[1] - 2]
@@ -249,6 +243,8 @@ class Headers:
         """
         self.ordinary = False
         if self._search is not None:
+            if not HOP_BY_HOP_AND_LENGTH.isdisjoint(names):
+                self._passed_on = False
             self._tail += lines
             self._added += names
             return
@@ -269,7 +265,7 @@ class Headers:
         """Remove every field that bears one of these lower-case names."""
         banned = names if isinstance(names, frozenset) else frozenset(names)
         if self._search is not None and banned.isdisjoint(self._added):
-            self._cut_out(banned, self._search.names)
+            self._cut_out(banned, self._search)
             return
         if banned.isdisjoint(self.names()):
             return  # the usual case, at the speed of C
@@ -277,16 +273,16 @@ class Headers:
         self._names = [self._names[i] for i in kept]
         self._lines = [self._lines[i] for i in kept]
 
-    def _cut_out(self, banned: frozenset[bytes], looked_for: frozenset[bytes]) -> None:
-        places = self._places
-        if not banned.isdisjoint(places):
-            self._cuts += tuple(places[name] for name in places if name in banned)
-            self._places = {n: place for n, place in places.items() if n not in banned}
-        if not banned <= looked_for:
-            cuts = self._cuts
-            for name in sorted(banned - looked_for):
-                found = self._places_of(name)
-                self._cuts += tuple(one for one in found if one not in cuts)
+    def _cut_out(self, banned: frozenset[bytes], search: Search) -> None:
+        cuts = self._cuts
+        gone = banned & search.there | banned - search.names
+        for name in sorted(gone):
+            cuts += tuple([one for one in self._places_of(name) if one not in cuts])
+        self._cuts = cuts
+        there = search.there - banned
+        self._search = Search(search.names, there, search.ordinary)
+        if b"content-length" in banned:
+            self._length = -1
 
     def _places_of(self, name: bytes) -> Iterator[Place]:
         """Find the lines of a name that was not looked for."""
@@ -304,14 +300,16 @@ class Headers:
         if name in self._added:
             return False
         if name in self._search.names:
-            return name not in self._places
+            return name not in self._search.there
         return next(self._places_of(name), None) is None
 
     def copy(self) -> Headers:
         """Return fields that can be edited without touching these."""
         raw = self._raw
         if raw is not None:
-            twin = Headers(raw, self._search, self._places)
+            twin = Headers(raw, self._search, self._hop, self._length, self.host)
+            twin.ordinary = self.ordinary
+            twin._passed_on = self._passed_on
             twin._cuts = self._cuts
             twin._tail = self._tail
             twin._added = self._added
@@ -330,23 +328,34 @@ class Headers:
 
         `lines` and `names` are as `append_lines` takes them.
         """
-        search, places = self._search, self._places
-        if search is None or self._added or not without <= search.names:
+        search = self._search
+        passed = None if search is None else search.passed
+        if passed is None or self._added or not self._notes_all(without):
             twin = self.copy()
             twin.remove_all(without)
             if lines:
                 twin.append_lines(lines, names)
             return twin
         # As above, in one step: every head that is passed on comes this way.
-        cuts = self._cuts
-        if not without.isdisjoint(places):
-            cuts += tuple([places[name] for name in places if name in without])
-            places = {n: place for n, place in places.items() if n not in without}
-        twin = Headers(self._raw_lines(), search, places)
-        twin._cuts = cuts
+        twin = Headers(self._raw_lines(), passed, (), self._length, self.host)
+        twin._cuts = self._hop
+        twin._passed_on = True
         if lines:
             twin._tail, twin._added, twin.ordinary = lines, names, False
         return twin
+
+    def _notes_all(self, names: frozenset[bytes]) -> bool:
+        """Tell whether those fields of these names that are here are all in `_hop`."""
+        if names is HOP_BY_HOP_AND_LENGTH:
+            return self._length < 0
+        return names is HOP_BY_HOP
+
+    def framed_by(self, length: int) -> bool:
+        """Tell whether these surely frame content of a length; -1: of an unknown one.
+
+        There is no field of this hop, and Content-Length says so or is not there.
+        """
+        return self._passed_on and self._length == length
 
     def wire(self, without: frozenset[bytes] = frozenset()) -> bytes:
         """Return the field lines, without the empty line that ends a head.
@@ -369,7 +378,7 @@ class Headers:
         """Tell whether a search has looked for all these and none is here."""
         assert self._search is not None, "asked where there is a search"
         return (
-            names.isdisjoint(self._places)
+            names.isdisjoint(self._search.there)
             and names <= self._search.names
             and names.isdisjoint(self._added)
         )

@@ -24,6 +24,7 @@ __all__ = [
     "HTTP11",
     "STREAMED",
     "NO_BODY",
+    "NO_OPTIONS",
     "STREAM",
     "WITHOUT_CONTENT",
     "Body",
@@ -74,6 +75,9 @@ STREAMED: Final = BodyKind.STREAM
 NO_BODY: Final = BodyHint(BodyKind.NONE)
 STREAM: Final = BodyHint(BodyKind.STREAM)
 
+
+NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+"""Of a Connection that is not there."""
 
 WITHOUT_CONTENT: Final = frozenset({204, 304})
 """Final statuses whose responses never have content (RFC 9110 6.4.1)."""

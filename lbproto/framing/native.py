@@ -1,6 +1,6 @@
 """Framing by our own hands, on the client's side: nothing is parsed twice.
 
-A head that is as nearly all are is read by one expression (`usual`); any other
+A head that is as nearly all are is read in one pass (`usual`); any other
 goes to the gate of `head`, which judges it. Lengths are counted; chunks are
 validated by the strict decoder of `body`, and pass as they came where they are
 whole and canonical. On the way out a head is a copy of what came with a few lines

@@ -1,229 +1,319 @@
-"""Heads as nearly all are: validated and understood by one expression.
+"""Heads as nearly all are: validated and understood in one pass over their octets.
 
 Nearly every head holds what few others do not: a common method, origin-form, one
-Host, at most one of each field that frames, nothing that tells of other proxies. One
-possessive expression says that a head is of this kind and, in the same pass, finds
-the fields that a proxy must look at; no line is taken apart.
+Host, at most one of each field that frames, nothing that tells of other proxies. So a
+head of this kind is read line by line: a name, which is plain or one of the few that
+a proxy must look at, and a value of text. No line is taken out of the head.
 
-It takes less than the grammar does and never more, and what it takes means the
+This takes less than the grammar does and never more, and what it takes means the
 same. So nothing is refused here and nothing raises: `head` judges all the rest, what
-is rare as what is wrong. A name is looked for, and then has an expression for its
-value, or it is a rare one that sends the head to `head`, or it is plain.
+is rare as what is wrong.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from lbproto.framing.codec import CodecLimits
-from lbproto.framing.headers import Headers, Place, Search
+from lbproto.framing.headers import Headers
 from lbproto.framing.messages import (
     COUNTED,
     HTTP11,
     NO_BODY,
+    NO_OPTIONS,
     STREAM,
     BodyHint,
     RequestHead,
     ResponseHead,
 )
+from lbproto.framing.octets import Octets, begins_with
+from lbproto.framing.search import HOP_BY_HOP, Place, Search
 
 __all__ = ["UsualRequests", "UsualResponses"]
 
-TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-NO_UNDERSCORE: Final = TOKEN.replace(b"_", b"")
-TEXT: Final = rb"[\x20-\x7e\x80-\xff]*+"
-# With one space before it or none: no white space that `Headers` makes canonical.
-TRIMMED: Final = rb"(?! )" + TEXT + rb"(?<! )"
-PLAIN: Final = rb": ?+%b\r\n" % TRIMMED
-# No IPv6 and no port over 59999: what needs no second look (RFC 9110 7.2).
-HOST: Final = rb"[0-9A-Za-z._-]++(?::[1-5]?[0-9]{1,4}+)?+"
-# Canonical, and below the largest that is read.
-LENGTH: Final = rb"0|[1-9][0-9]{0,17}+"
+SPACE: Final = 0x20
+COLON: Final = 0x3A
+SLASH: Final = 0x2F
+CR: Final = 0x0D
+LF: Final = 0x0A
+ZERO: Final = 0x30
+
+DIGIT: Final = b"0123456789"
+UPPER: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ALNUM: Final = DIGIT + UPPER + UPPER.lower()
+NO_UNDERSCORE: Final = b"!#$%&'*+-.^`|~" + ALNUM
+VISIBLE: Final = bytes(range(0x21, 0x7F))
+OBS_TEXT: Final = bytes(range(0x80, 0x100))
+
+METHOD: Final = Octets(UPPER)
+TARGET: Final = Octets(VISIBLE.replace(b"#", b""))
+HOST_NAME: Final = Octets(ALNUM + b"._-")
+DIGITS: Final = Octets(DIGIT)
+TEXT: Final = Octets(b" " + VISIBLE + OBS_TEXT)
+
+METHODS: Final = frozenset({b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"PATCH"})
+
+LONGEST: Final = 18
+"""Digits of a length; all such numbers are below the largest that is read."""
+
+# What a name is to us. Names that are looked at are bits, of which a head has a set.
+PLAIN: Final = 0
+HOST: Final = 1
+CONNECTION: Final = 2
+LENGTH: Final = 4
+CODING: Final = 8
+DATE: Final = 16
+KEPT_ALIVE: Final = 32
+RARE: Final = 64
+
+NAMED: Final = {
+    b"host": HOST,
+    b"connection": CONNECTION,
+    b"content-length": LENGTH,
+    b"transfer-encoding": CODING,
+    b"date": DATE,
+    b"keep-alive": KEPT_ALIVE,
+}
+
+KEEP_ALIVE_ALONE: Final = frozenset({b"keep-alive"})
+CLOSE_ALONE: Final = frozenset({b"close"})
 
 
-def _any_case(text: bytes) -> bytes:
-    """Match text in any case; sets are matched faster than with IGNORECASE."""
-    return b"".join(
-        b"[%c%c]" % (byte & 0xDF, byte) if byte > 0x60 else re.escape(b"%c" % byte)
-        for byte in text
-    )
+class Name:
+    """A field name that is looked at, or that such names begin with."""
+
+    __slots__ = ("begins", "kind", "lower", "size")
+
+    def __init__(self, lower: bytes, kind: int, *, begins: bool) -> None:
+        self.lower = lower
+        self.kind = kind
+        self.begins = begins
+        self.size = len(lower)
 
 
-CHUNKED: Final = _any_case(b"chunked")
-OPTION: Final = _any_case(b"keep-alive") + b"|" + _any_case(b"close")
+class Names:
+    """The field names that are looked at in one direction."""
+
+    __slots__ = ("_by_letter", "searches", "token")
+
+    def __init__(
+        self, token: bytes, looked_at: int, rare: bytes, *, ordinary: bool
+    ) -> None:
+        """`looked_at`: a set of bits. `rare`: names, and with `*` their beginnings."""
+        self.token = Octets(token)
+        names = [
+            Name(name, bit, begins=False)
+            for name, bit in NAMED.items()
+            if bit & looked_at
+        ]
+        names += [
+            Name(name.removesuffix(b"*"), RARE, begins=name.endswith(b"*"))
+            for name in rare.split()
+        ]
+        self._by_letter: list[list[Name]] = [
+            [one for one in names if one.lower[0] == octet | 0x20]
+            for octet in range(256)
+        ]
+        self.searches = [
+            Search.of(
+                HOP_BY_HOP.union(one.lower for one in names),
+                frozenset(name for name, bit in NAMED.items() if bit & there),
+                ordinary=ordinary,
+            )
+            for there in range(RARE)
+        ]
+        """By the set of bits that a head has."""
+
+    def kind(self, data: bytes, begin: int, end: int) -> int:
+        """Tell what a name is; nearly all are plain, and most of them at a glance."""
+        size = end - begin
+        for one in self._by_letter[data[begin]]:
+            fits = size == one.size or (one.begins and size > one.size)
+            if fits and begins_with(data, begin, one.lower):
+                return one.kind
+        return PLAIN
 
 
-def _fields(
-    first: int, values: Sequence[tuple[bytes, bytes]], rare: bytes, token: bytes
-) -> bytes:
-    """Match field lines, `COUNT` of them at most, and the empty line.
-
-    `values`: names that stand there once at most, and their values, of which each
-    is a group, beginning with group `first`. `rare`: what no other line begins with.
-    """
-    named = [
-        b"%b:(?(%d)(?!)| (%b))\r\n" % (_any_case(name), group, value)
-        for group, (name, value) in enumerate(values, first)
-    ]
-    known = [_any_case(name) + b":" for name, _ in values]
-    known += [_any_case(name) for name in rare.split()]
-    letters = {name[1:3] for name in known}
-    safe = b"".join(
-        pair
-        for pair in (b"%c%c" % (byte, byte + 32) for byte in range(0x41, 0x5B))
-        if pair not in letters
-    )
-    # Most lines begin with a letter that tells them from all others.
-    lines = [b"[%b]%b*+%b" % (safe, token, PLAIN), *named]
-    lines.append(b"(?!%b)%b++%b" % (b"|".join(known), token, PLAIN))
-    return rb"\r\n(?:" + b"|".join(lines) + rb"){0,COUNT}+\r\n"
-
-
-def _matcher(
-    pattern: bytes, limits: CodecLimits
-) -> Callable[[bytes], re.Match[bytes] | None]:
-    # `re` counts to 2**32 - 2.
-    count = b"%d" % min(limits.header_count, 65535)
-    return re.compile(pattern.replace(b"COUNT", count)).match
-
-
-REQUEST: Final = rb"(GET|POST|PUT|HEAD|DELETE|PATCH) (/[\x21\x22\x24-\x7e]*+) HTTP/1\.1"
-REQUEST_FIELDS: Final = _fields(
-    3,
-    [
-        (b"host", HOST),
-        (b"connection", OPTION),
-        (b"content-length", LENGTH),
-        (b"transfer-encoding", CHUNKED),
-    ],
-    b"close: expect: forwarded keep-alive: proxy- te: trailer: upgrade: via:"
-    b" x-forwarded x-real-ip",
+REQUEST_NAMES: Final = Names(
     NO_UNDERSCORE,
-)
-REQUEST_SEARCH: Final = Search(
-    frozenset(
-        {
-            b"close",
-            b"connection",
-            b"content-length",
-            b"expect",
-            b"forwarded",
-            b"host",
-            b"keep-alive",
-            b"proxy-authenticate",
-            b"proxy-authentication-info",
-            b"proxy-authorization",
-            b"proxy-connection",
-            b"te",
-            b"trailer",
-            b"transfer-encoding",
-            b"upgrade",
-            b"via",
-            b"x-real-ip",
-        }
-    ),
+    HOST | CONNECTION | LENGTH | CODING,
+    b"close expect forwarded* keep-alive proxy-* te trailer upgrade via"
+    b" x-forwarded* x-real-ip",
     ordinary=True,
 )
-
-RESPONSE: Final = rb"HTTP/1\.1 ([2-5][0-9][0-9]) (%b)" % TEXT
-RESPONSE_FIELDS: Final = _fields(
-    3,
-    [
-        (b"date", TRIMMED),
-        (b"content-length", LENGTH),
-        (b"connection", OPTION),
-        (b"transfer-encoding", CHUNKED),
-        (b"keep-alive", TRIMMED),
-    ],
-    b"close: proxy- te: trailer: upgrade:",
-    TOKEN,
-)
-RESPONSE_SEARCH: Final = Search(
-    frozenset(
-        {
-            b"close",
-            b"connection",
-            b"content-length",
-            b"date",
-            b"keep-alive",
-            b"proxy-authenticate",
-            b"proxy-authentication-info",
-            b"proxy-authorization",
-            b"proxy-connection",
-            b"te",
-            b"trailer",
-            b"transfer-encoding",
-            b"upgrade",
-        }
-    ),
+RESPONSE_NAMES: Final = Names(
+    NO_UNDERSCORE + b"_",
+    CONNECTION | LENGTH | CODING | DATE | KEPT_ALIVE,
+    b"close proxy-* te trailer upgrade",
     ordinary=False,
 )
 
-NOTHING: Final[frozenset[bytes]] = frozenset()
-CLOSE: Final = frozenset({b"close"})
-KEEP_ALIVE: Final = frozenset({b"keep-alive"})
+
+class Lines:
+    """What the field lines of one head say."""
+
+    __slots__ = ("base", "hop", "host", "length", "options", "there")
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        """Where the first one begins."""
+        self.there = 0
+        """The set of bits of fields that are there."""
+        self.host = b""
+        self.length = -1
+        self.options = NO_OPTIONS
+        """Of Connection."""
+        self.hop: tuple[Place, ...] = ()
+        """The lines of fields for one hop, counted from `base`."""
+
+    def read(self, data: bytes, names: Names, most: int) -> int:
+        """Read up to the empty line, `most` lines; return where that ends, or -1.
+
+        Raises:
+            IndexError: there is no end yet.
+        """
+        at = self.base
+        token = names.token
+        while data[at] != CR:
+            most -= 1
+            colon = token.end(data, at)
+            if most < 0 or colon == at or data[colon] != COLON:
+                return -1
+            kind = names.kind(data, at, colon)
+            begin = colon + 1
+            if data[begin] == SPACE:
+                begin += 1
+            elif kind != PLAIN:
+                return -1
+            end = TEXT.end(data, begin)
+            # White space around a value is for the gate to make canonical.
+            if data[begin] == SPACE or data[end - 1] == SPACE:
+                return -1
+            if data[end] != CR or data[end + 1] != LF:
+                return -1
+            if kind != PLAIN and not self._take(kind, data, at, begin, end):
+                return -1
+            at = end + 2
+        return at + 2 if data[at + 1] == LF else -1
+
+    def _take(self, kind: int, data: bytes, at: int, begin: int, end: int) -> bool:
+        """Take a field that is looked at; False: it is not as it usually is."""
+        if kind == RARE or self.there & kind:
+            return False
+        self.there |= kind
+        if kind == LENGTH:
+            return self._take_length(data, begin, end)
+        if kind == HOST:
+            self.host = data[begin:end]
+            return _is_plain_host(data, begin, end)
+        if kind == DATE:
+            return True
+        self.hop += ((at - self.base, end + 2 - self.base),)
+        if kind == CONNECTION:
+            return self._take_option(data, begin, end - begin)
+        if kind == CODING:
+            return end - begin == len(b"chunked") and begins_with(
+                data, begin, b"chunked"
+            )
+        return True
+
+    def _take_option(self, data: bytes, begin: int, size: int) -> bool:
+        """Take the value of Connection, if it is one of two words."""
+        if size == len(b"keep-alive") and begins_with(data, begin, b"keep-alive"):
+            self.options = KEEP_ALIVE_ALONE
+        elif size == len(b"close") and begins_with(data, begin, b"close"):
+            self.options = CLOSE_ALONE
+        else:
+            return False
+        return True
+
+    def _take_length(self, data: bytes, begin: int, end: int) -> bool:
+        """Take a canonical number."""
+        size = end - begin
+        if size > LONGEST or (data[begin] == ZERO and size > 1):
+            return False
+        self.length = _number(data, begin, end)
+        return self.length >= 0
+
+
+def _number(data: bytes, begin: int, end: int) -> int:
+    """Read digits; -1: something else is there, or nothing."""
+    number = -1 if begin == end else 0
+    for at in range(begin, end):
+        digit = data[at] - ZERO
+        if digit < 0 or digit > 9:
+            return -1
+        number = number * 10 + digit
+    return number
+
+
+def _is_plain_host(data: bytes, begin: int, end: int) -> bool:
+    """Tell whether it needs no second look: no IPv6, no port over 59999."""
+    colon = HOST_NAME.end(data, begin)
+    if colon == begin:
+        return False
+    if colon == end:
+        return True
+    size = end - colon - 1
+    if data[colon] != COLON or DIGITS.end(data, colon + 1) != end:
+        return False
+    return 1 <= size <= 4 or (size == 5 and ZERO < data[colon + 1] < ZERO + 6)
 
 
 class UsualRequests:
     """Reads request heads that are as nearly all are."""
 
-    __slots__ = ("_match", "limits")
+    __slots__ = ("_body_size", "_count", "_line_size", "_size", "limits")
 
     def __init__(self, limits: CodecLimits) -> None:
-        self._match = _matcher(REQUEST + REQUEST_FIELDS, limits)
         self.limits = limits
+        self._size = limits.header_size
+        self._line_size = limits.request_line
+        self._count = limits.header_count
+        self._body_size = -1 if limits.body_size is None else limits.body_size
 
     def read(self, data: bytes, stream: int) -> tuple[RequestHead, int] | None:
         """Return a head that is all there, and where it ends; None: look closer."""
-        found = self._match(data)
-        if found is None:
+        try:
+            return self._read(data, stream)
+        except IndexError:
+            return None  # it is not all there
+
+    def _read(self, data: bytes, stream: int) -> tuple[RequestHead, int] | None:
+        method_end = METHOD.end(data, 0)
+        method = data[:method_end]
+        target = method_end + 1
+        if data[method_end] != SPACE or data[target] != SLASH or method not in METHODS:
             return None
-        (
-            (_, end),
-            (_, method_end),
-            (target_begin, start_end),
-            (host_begin, host_end),
-            (option_begin, option_end),
-            (size_begin, size_end),
-            (coding_begin, coding_end),
-        ) = found.regs
-        limits = self.limits
-        base = start_end + 11  # behind ` HTTP/1.1` and CRLF
-        if host_begin < 0 or end > limits.header_size or base > limits.request_line:
+        start_end = TARGET.end(data, target)
+        base = start_end + 11
+        if data[start_end:base] != b" HTTP/1.1\r\n" or base > self._line_size:
             return None
-        places: dict[bytes, Place] = {
-            b"host": (host_begin - base - 6, host_end - base + 2)
-        }
-        nominated = NOTHING
-        if option_begin >= 0:
-            nominated = CLOSE if option_end - option_begin == 5 else KEEP_ALIVE
-            places[b"connection"] = option_begin - base - 12, option_end - base + 2
+        lines = Lines(base)
+        end = lines.read(data, REQUEST_NAMES, self._count)
+        there, count = lines.there, lines.length
+        if end < 0 or end > self._size or not there & HOST:
+            return None
         body: BodyHint = NO_BODY
-        if size_begin >= 0:
-            count = int(data[size_begin:size_end])
-            if coding_begin >= 0:
-                return None
-            if limits.body_size is not None and count > limits.body_size:
+        if count >= 0:
+            if there & CODING or 0 <= self._body_size < count:
                 return None
             body = BodyHint(COUNTED, count)
-            places[b"content-length"] = size_begin - base - 16, size_end - base + 2
-        elif coding_begin >= 0:
+        elif there & CODING:
             body = STREAM
-            place = coding_begin - base - 19, coding_end - base + 2
-            places[b"transfer-encoding"] = place
+        fields = data[base : end - 2]
+        search = REQUEST_NAMES.searches[there]
         head = RequestHead(
             stream,
-            data[:method_end],
-            data[target_begin:start_end],
-            data[host_begin:host_end],
+            method,
+            data[target:start_end],
+            lines.host,
             b"http",
-            Headers(data[base : end - 2], REQUEST_SEARCH, places),
+            Headers(fields, search, lines.hop, count, lines.host),
             body,
             HTTP11,
-            nominated,
+            lines.options,
         )
         return head, end
 
@@ -231,11 +321,12 @@ class UsualRequests:
 class UsualResponses:
     """Reads final response heads that are as nearly all are."""
 
-    __slots__ = ("_match", "content_limits", "limits")
+    __slots__ = ("_count", "_size", "content_limits", "limits")
 
     def __init__(self, limits: CodecLimits) -> None:
-        self._match = _matcher(RESPONSE + RESPONSE_FIELDS, limits)
         self.limits = limits
+        self._size = limits.response_header_size
+        self._count = limits.header_count
         # Those of content are for requests; a response may be of any size and shape.
         self.content_limits = replace(limits, body_size=None, small_chunks=None)
 
@@ -246,51 +337,46 @@ class UsualResponses:
 
         `method` is that of the request. Last comes whether content is chunked.
         """
-        found = self._match(data)
-        if found is None:
+        try:
+            return self._read(data, stream, method)
+        except IndexError:
+            return None  # it is not all there
+
+    def _read(
+        self, data: bytes, stream: int, method: bytes
+    ) -> tuple[ResponseHead, int, bool] | None:
+        if data[:9] != b"HTTP/1.1 ":
             return None
-        (
-            (_, end),
-            (status_begin, status_end),
-            (reason_begin, start_end),
-            (date_begin, date_end),
-            (size_begin, size_end),
-            (option_begin, option_end),
-            (coding_begin, coding_end),
-            (alive_begin, alive_end),
-        ) = found.regs
-        if end > self.limits.response_header_size:
+        status = _number(data, 9, 12)
+        if status < 200 or status > 599 or data[12] != SPACE:
+            return None
+        start_end = TEXT.end(data, 13)
+        if data[start_end] != CR or data[start_end + 1] != LF:
             return None
         base = start_end + 2
-        places: dict[bytes, Place] = {}
+        lines = Lines(base)
+        end = lines.read(data, RESPONSE_NAMES, self._count)
+        if end < 0 or end > self._size:
+            return None
+        there, count = lines.there, lines.length
+        chunked = there & CODING != 0
         body: BodyHint = STREAM
-        if size_begin >= 0:
-            if coding_begin >= 0:
+        if count >= 0:
+            if chunked:
                 return None
-            body = BodyHint(COUNTED, int(data[size_begin:size_end]))
-            places[b"content-length"] = size_begin - base - 16, size_end - base + 2
-        elif coding_begin >= 0:
-            place = coding_begin - base - 19, coding_end - base + 2
-            places[b"transfer-encoding"] = place
-        if date_begin >= 0:
-            places[b"date"] = date_begin - base - 6, date_end - base + 2
-        nominated = NOTHING
-        if option_begin >= 0:
-            nominated = CLOSE if option_end - option_begin == 5 else KEEP_ALIVE
-            places[b"connection"] = option_begin - base - 12, option_end - base + 2
-        if alive_begin >= 0:
-            places[b"keep-alive"] = alive_begin - base - 12, alive_end - base + 2
-        status = int(data[status_begin:status_end])
+            body = BodyHint(COUNTED, count)
         if status == 304 or status == 204 or method == b"HEAD":
             body = NO_BODY  # RFC 9112 6.3, whatever the fields say
-            coding_begin = -1
+            chunked = False
         head = ResponseHead(
             stream,
             status,
-            data[reason_begin:start_end],
-            Headers(data[base : end - 2], RESPONSE_SEARCH, places),
+            data[13:start_end],
+            Headers(
+                data[base : end - 2], RESPONSE_NAMES.searches[there], lines.hop, count
+            ),
             body,
             HTTP11,
-            nominated,
+            lines.options,
         )
-        return head, end, coding_begin >= 0
+        return head, end, chunked

@@ -60,6 +60,8 @@ def write_response(
 
 def _framed(headers: Headers, body: BodyHint) -> bytes:
     """Write fields with a canonical Content-Length or none, and none of this hop."""
+    if headers.framed_by(body.length if body.kind is COUNTED else -1):
+        return headers.wire()
     if body.kind is STREAMED:
         return headers.wire(HOP_AND_LENGTH)
     if body.kind is COUNTED:

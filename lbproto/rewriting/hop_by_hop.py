@@ -15,30 +15,9 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from lbproto.framing.messages import STREAMED, RequestHead, ResponseHead
+from lbproto.framing.search import HOP_BY_HOP, HOP_BY_HOP_AND_LENGTH
 
 __all__ = ["HOP_BY_HOP", "hop_fields"]
-
-HOP_BY_HOP: Final = frozenset(
-    {
-        b"close",
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authentication-info",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-"""Lower-case names of fields that go no further, named in Connection or not.
-
-The credentials and challenges of a proxy are ours, not the backend's (RFC 9110
-11.7); Trailer announces fields that we pass on only if asked to. Close is the name of
-an option and, so that it may never be one of a field, reserved (RFC 9110 16.3.1).
-"""
 
 BUT_TRAILER: Final = HOP_BY_HOP - {b"trailer"}
 """It announces fields that follow, if they do."""
@@ -53,10 +32,13 @@ def hop_fields(
     head: RequestHead | ResponseHead, trailers: Literal["drop", "pass"] = "drop"
 ) -> frozenset[bytes]:
     """Return the lower-case names of the fields that must not be passed on."""
+    streamed = head.body.kind is STREAMED
+    nominated = head.nominated
+    if trailers == "drop" and (not nominated or nominated <= COMMON_OPTIONS):
+        return HOP_BY_HOP_AND_LENGTH if streamed else HOP_BY_HOP
     names = HOP_BY_HOP if trailers == "drop" else BUT_TRAILER
-    if not head.nominated <= COMMON_OPTIONS:
-        names |= head.nominated - NEVER_NOMINATED
-    if head.body.kind is STREAMED:
+    names |= nominated - NEVER_NOMINATED
+    if streamed:
         # Transfer-Encoding overrides a length (RFC 9112 6.3); one that came
         # beside it must not reach a peer that may think otherwise.
         names |= {b"content-length"}

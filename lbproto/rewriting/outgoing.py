@@ -17,7 +17,13 @@ from typing import Final
 
 from lbproto.config import Service
 from lbproto.framing.headers import Headers, field_line
-from lbproto.framing.messages import HTTP10, RequestHead, ResponseHead, Version
+from lbproto.framing.messages import (
+    HTTP10,
+    NO_OPTIONS,
+    RequestHead,
+    ResponseHead,
+    Version,
+)
 from lbproto.machine.events import PeerInfo
 from lbproto.rewriting.forwarded import (
     forwarded_line,
@@ -36,8 +42,6 @@ __all__ = [
     "protocols",
     "upstream_request",
 ]
-
-NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
 DATE: Final = (b"date",)
 VIA: Final = (b"via",)
@@ -96,7 +100,7 @@ def upstream_request(
     head: RequestHead, peer: PeerInfo, service: Service, target: bytes | None = None
 ) -> RequestHead:
     """Make the request head that goes to a backend, with another target if given."""
-    if head.headers.ordinary and head.headers.get(b"host") == head.authority:
+    if head.headers.ordinary and head.headers.host == head.authority:
         headers = _ordinary_fields(head, peer, service)
         authority = head.authority
         options = NO_OPTIONS

@@ -1,4 +1,4 @@
-"""Usual heads: what one expression takes, and that it means the same to the gate."""
+"""Usual heads: what is read in one pass, and that it means the same to the gate."""
 
 from __future__ import annotations
 
