@@ -183,8 +183,8 @@ class Acceptor:
         self._share = listener.share
         self._socket = listener.socket
         self._local = _one_address(listener)
-        self._unix = self._socket.family == socket.AF_UNIX
-        if not self._unix:
+        self._is_unix = self._socket.family == socket.AF_UNIX
+        if not self._is_unix:
             # What is accepted inherits it.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._site = site
@@ -302,6 +302,6 @@ class Acceptor:
         Raises:
             OSError: the peer is gone already.
         """
-        if self._unix:
+        if self._is_unix:
             return PeerInfo("unix:", 0, self._local)
         return PeerInfo(address[0], address[1], self._local or _local(sock))
