@@ -5,6 +5,8 @@ earliest. Naming them (rather than keeping a heap of callbacks) means that a
 timer can be moved or dropped without a handle, cannot be armed twice, and prints
 as data: `TimerTable(HEAD=12.0)`.
 
+Few are armed at a time, and mostly one, so the table is made for that.
+
 Times are absolute, in seconds, and come from the caller. Nothing here reads a
 clock.
 """
@@ -15,7 +17,17 @@ import math
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["Timer", "TimerTable"]
+__all__ = [
+    "CONNECT",
+    "HEAD",
+    "KEEPALIVE",
+    "REQUEST_BODY",
+    "RESPONSE",
+    "RESPONSE_BODY",
+    "TUNNEL",
+    "Timer",
+    "TimerTable",
+]
 
 
 class Timer(IntEnum):
@@ -51,78 +63,98 @@ class Timer(IntEnum):
     """A backend that is full may have room by now."""
 
 
+# Plain numbers, for what every request sets and clears.
+HEAD: Final = int(Timer.HEAD)
+CONNECT: Final = int(Timer.CONNECT)
+RESPONSE: Final = int(Timer.RESPONSE)
+REQUEST_BODY: Final = int(Timer.REQUEST_BODY)
+RESPONSE_BODY: Final = int(Timer.RESPONSE_BODY)
+KEEPALIVE: Final = int(Timer.KEEPALIVE)
+TUNNEL: Final = int(Timer.TUNNEL)
+
+NONE: Final = -1
 INFINITY: Final = math.inf
-NONE_ARMED: Final = [INFINITY] * len(Timer)
 
 
 class TimerTable:
     """At most one deadline per `Timer`."""
 
-    __slots__ = ("_at", "_next")
+    __slots__ = ("_at", "_others", "_timer")
 
     def __init__(self) -> None:
-        self._at = NONE_ARMED.copy()
-        self._next: float | None = INFINITY  # None: it has to be found
+        self._timer = NONE  # one that is armed, and for when
+        self._at = INFINITY
+        self._others: dict[int, float] | None = None  # while there are more
 
-    def set(self, timer: Timer, at: float) -> None:
+    def set(self, timer: int, at: float) -> None:
         """Arm or move a timer."""
-        earliest = self._next
-        if earliest is not None:
-            if at < earliest:
-                self._next = at
-            elif self._at[timer] == earliest:
-                self._next = None
-        self._at[timer] = at
+        if self._timer == timer or self._timer == NONE:
+            self._timer = timer
+            self._at = at
+        elif self._others is None:
+            self._others = {timer: at}
+        else:
+            self._others[timer] = at
 
-    def clear(self, *timers: Timer) -> None:
-        """Disarm timers, armed or not."""
-        for timer in timers:
-            if self._at[timer] != INFINITY:
-                self._at[timer] = INFINITY
-                self._next = None
+    def clear(self, timer: int) -> None:
+        """Disarm a timer, armed or not."""
+        others = self._others
+        if self._timer == timer:
+            if others is None:
+                self._timer = NONE
+                self._at = INFINITY
+                return
+            self._timer, self._at = others.popitem()
+        elif others is None or others.pop(timer, None) is None:
+            return
+        if not others:
+            self._others = None
 
     def clear_all(self) -> None:
         """Disarm every timer."""
-        if self._next != INFINITY:
-            self._at = NONE_ARMED.copy()
-            self._next = INFINITY
+        self._timer = NONE
+        self._at = INFINITY
+        self._others = None
 
-    def suspend(self) -> list[float]:
+    def suspend(self) -> dict[int, float]:
         """Disarm every timer; return what `resume` takes."""
-        at, self._at = self._at, NONE_ARMED.copy()
-        self._next = INFINITY
-        return at
+        held = self._armed()
+        self.clear_all()
+        return held
 
-    def resume(self, held: list[float], seconds: float) -> None:
+    def resume(self, held: dict[int, float], seconds: float) -> None:
         """Arm what was suspended again, so much later."""
-        self._at = [at + seconds for at in held]
-        self._next = None
+        for timer, at in held.items():
+            self.set(timer, at + seconds)
 
-    def armed(self, timer: Timer) -> bool:
+    def armed(self, timer: int) -> bool:
         """Tell whether a timer is armed."""
-        return self._at[timer] < math.inf
+        return self._armed().get(timer, INFINITY) < INFINITY
 
     @property
     def next(self) -> float:
         """The earliest deadline; infinity when nothing is armed."""
-        earliest = self._next
-        if earliest is None:
-            earliest = self._next = min(self._at)
-        return earliest
+        others = self._others
+        if others is None:
+            return self._at
+        return min(self._at, min(others.values()))
 
     def due(self, now: float) -> Timer | None:
         """Disarm and return one expired timer, most important first."""
-        for timer in Timer:
-            if self._at[timer] <= now:
-                self._at[timer] = math.inf
-                self._next = None
-                return timer
-        return None
+        if self.next > now:
+            return None
+        timer = min(timer for timer, at in self._armed().items() if at <= now)
+        self.clear(timer)
+        return Timer(timer)
+
+    def _armed(self) -> dict[int, float]:
+        armed = {} if self._timer == NONE else {self._timer: self._at}
+        return armed if self._others is None else armed | self._others
 
     def __repr__(self) -> str:
         armed = ", ".join(
-            f"{timer.name}={at}"
-            for timer, at in zip(Timer, self._at, strict=True)
-            if at < math.inf
+            f"{Timer(timer).name}={at}"
+            for timer, at in sorted(self._armed().items())
+            if at < INFINITY
         )
         return f"TimerTable({armed})"

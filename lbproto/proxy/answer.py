@@ -12,18 +12,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lbproto.framing.messages import (
+    HTTP10,
+    STREAMED,
     Body,
-    BodyKind,
     End,
     HttpEvent,
     Reset,
     ResponseHead,
-    Version,
 )
 from lbproto.machine.effects import Send
 from lbproto.machine.errors import ErrorCode
-from lbproto.machine.timers import Timer
-from lbproto.proxy.stages import PASSING_ON, Stage, Step
+from lbproto.machine.timers import RESPONSE, RESPONSE_BODY
+from lbproto.proxy.stages import ENDED, FINAL_HEAD, STREAMING, Step, passes_on
 from lbproto.proxy.tunnel import Tunnel, may_switch
 from lbproto.rewriting.outgoing import downstream_response
 from lbproto.rewriting.trailers import passed_on
@@ -62,8 +62,9 @@ class Answer:
     def on_data(self, attempt: Attempt, data: bytes, now: float) -> None:
         """Take bytes of the response, or of the tunnel."""
         exchange = self._exchange
-        if exchange.tunnel is not None:
-            exchange.tunnel.data(attempt.conn, data, exchange.out)
+        tunnel = exchange.tunnel
+        if tunnel is not None:
+            tunnel.from_backend(data, exchange.out)
             exchange.touch_tunnel(now)
             return
         if self._straight and (size := attempt.straight(data)):
@@ -88,7 +89,7 @@ class Answer:
             else:
                 self._pass_on(events, attempt, now)
         elif exchange.tunnel.eof(attempt.conn, exchange.out):
-            exchange.over(Step.ENDED, None, now)
+            exchange.over(ENDED, None, now)
 
     def on_lost(self, attempt: Attempt, detail: str, now: float) -> None:
         """The connection was reset: even close-delimited content is cut."""
@@ -101,26 +102,25 @@ class Answer:
     def expect_more(self, now: float) -> None:
         """Arm the backend's deadline for more content, if it is its turn."""
         exchange = self._exchange
-        if exchange.stage is not Stage.STREAMING or exchange.at_rest:
+        if exchange.stage != STREAMING or exchange.at_rest:
             return
         if exchange.client.blocked:
             # The client is slow; the backend is not to blame for silence.
-            exchange.timers.clear(Timer.RESPONSE_BODY)
+            exchange.timers.clear(RESPONSE_BODY)
         else:
-            patience = exchange.service.timeouts.response_body
-            exchange.timers.set(Timer.RESPONSE_BODY, now + patience)
+            exchange.timers.set(RESPONSE_BODY, now + exchange.terms.response_body)
 
     def _pass_on(self, events: list[HttpEvent], attempt: Attempt, now: float) -> None:
         exchange = self._exchange
         for event in events:
-            if isinstance(event, Body | End):
+            if isinstance(event, (Body, End)):
                 self.pass_on(event, now)
             elif isinstance(event, ResponseHead):
                 self.head(event, attempt, now)
             else:
                 assert isinstance(event, Reset), "a backend sends no requests"
                 self.reset(event, attempt, now)
-            if exchange.stage not in PASSING_ON:
+            if not passes_on(exchange.stage):
                 return
             if exchange.delivery.attempt is not attempt:
                 return  # another backend is asked; what this one says is void
@@ -135,7 +135,7 @@ class Answer:
         if isinstance(piece, Body):
             exchange.tally.sent += len(piece.data)
         else:
-            exchange.over(Step.ENDED, None, now)
+            exchange.over(ENDED, None, now)
 
     def _ending(self, end: End) -> End:
         service = self._exchange.service
@@ -198,7 +198,7 @@ class Answer:
         self, head: ResponseHead, out: ResponseHead | None, now: float
     ) -> None:
         exchange = self._exchange
-        limit = exchange.service.limits.interim_responses
+        limit = exchange.terms.interim_responses
         self._interims += 1
         if self._interims > limit:
             detail = f"more than {limit} interim responses"
@@ -211,8 +211,8 @@ class Answer:
 
     def _final(self, out: ResponseHead, now: float) -> None:
         exchange = self._exchange
-        exchange.timers.clear(Timer.RESPONSE)
-        exchange.go(Step.FINAL_HEAD)
+        exchange.timers.clear(RESPONSE)
+        exchange.go(FINAL_HEAD)
         exchange.tally.status = out.status
         exchange.delivery.held.forget_sent()
         if not exchange.request_complete:
@@ -222,8 +222,8 @@ class Answer:
         request = exchange.head
         self.unframed = (
             request is not None
-            and request.version is Version.HTTP10
-            and out.body.kind is BodyKind.STREAM
+            and request.version is HTTP10
+            and out.body.kind is STREAMED
         )
         codec = exchange.client.codec
         codec.send(out)
@@ -262,12 +262,10 @@ class Answer:
         client.codec.send(out or self.composed(head, now))
         client.flush()
         exchange.tunnel = Tunnel(client.conn, attempt.conn)
-        for conn, early in (
-            (attempt.conn, attempt.switch()),
-            (client.conn, client.codec.switch()),
-        ):
-            if early:
-                exchange.tunnel.data(conn, early, exchange.out)
+        if early := attempt.switch():
+            exchange.tunnel.from_backend(early, exchange.out)
+        if early := client.codec.switch():
+            exchange.tunnel.from_client(early, exchange.out)
         exchange.touch_tunnel(now)
         if client.ended:
             exchange.on_client_eof(now)

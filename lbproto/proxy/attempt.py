@@ -7,9 +7,6 @@ next exchange, or it is closed; and the lease is released, once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
-
 from lbproto.framing.codec import ClientCodec
 from lbproto.framing.messages import Body, End, HttpEvent, RequestHead
 from lbproto.machine.effects import (
@@ -26,11 +23,10 @@ from lbproto.machine.values import ConnId
 from lbproto.proxy.preface import proxy_header
 from lbproto.proxy.site import Site
 from lbproto.selection.balancer import Lease, Outcome
+from lbproto.selection.leases import UNKNOWN
+from lbproto.selection.pool import NOBODY
 
 __all__ = ["Attempt"]
-
-NO_CONNECTION: Final = ConnId(0)
-"""Ids count from 1."""
 
 
 class Attempt:
@@ -61,7 +57,7 @@ class Attempt:
         self._open = False
         self._reading = True
         self.lease = lease
-        self.conn = NO_CONNECTION
+        self.conn: ConnId = NOBODY
         self.answered = False
         """A byte of a response has come."""
         self.blocked = False
@@ -77,20 +73,25 @@ class Attempt:
     def begin(self, out: list[Effect], *, fresh: bool) -> None:
         """Take an idle connection, or dial when there is none or `fresh` asks."""
         balancer = self._site.balancer
-        idle = None if fresh else balancer.checkout(self.lease, self._preface)
+        lease = self.lease
+        idle = NOBODY
+        if not fresh:
+            idle, lease.idle = lease.idle, UNKNOWN
+            if idle == UNKNOWN:
+                idle = balancer.checkout(lease, self._preface) or NOBODY
         self._open = True
-        self.reused = self.connected = idle is not None
-        if idle is not None:
+        self.reused = self.connected = idle != NOBODY
+        if idle != NOBODY:
             self.conn = idle
             out.append(Adopt(idle))
         else:
             self.conn = balancer.mint()
-            out.append(Connect(self.conn, self.lease.target, self._preface))
+            out.append(Connect(self.conn, lease.target, self._preface))
 
     def transmit(
         self,
         head: RequestHead | None,
-        pieces: Iterable[Body | End],
+        pieces: list[Body | End],
         out: list[Effect],
     ) -> None:
         """Write (the head and) pieces of content in one go."""
@@ -101,12 +102,13 @@ class Attempt:
         data = self._codec.take_output()
         if not data:
             return
-        last = out[-1] if out else None
-        if isinstance(last, Send) and last.conn == self.conn:
-            # Head and content of one read leave in one system call.
-            out[-1] = Send(self.conn, last.data + data)
-        else:
-            out.append(Send(self.conn, data))
+        if out:
+            last = out[-1]
+            if isinstance(last, Send) and last.conn == self.conn:
+                # Head and content of one read leave in one system call.
+                out[-1] = Send(self.conn, last.data + data)
+                return
+        out.append(Send(self.conn, data))
 
     def receive(self, data: bytes) -> list[HttpEvent]:
         """Take bytes of the response."""
@@ -138,21 +140,26 @@ class Attempt:
 
     def end(self, outcome: Outcome, now: float, out: list[Effect]) -> None:
         """Release the lease; park the connection if it is clean, else close it."""
-        balancer = self._site.balancer
-        out.extend(balancer.release(self.lease, outcome, now).log)
-        if not self._open:
+        site, conn = self._site, self.conn
+        broken = outcome is not Outcome.OK
+        unclean = self.blocked or self.early or not self._codec.reusable
+        if broken or unclean or not self._open:
+            out.extend(site.balancer.release(self.lease, outcome, now).log)
+            if self._open:
+                # What is not complete must not look complete to the backend either.
+                self._open = False
+                out.append(Close(conn, abort=broken))
             return
         self._open = False
-        broken = outcome is not Outcome.OK
-        if broken or self.blocked or self.early or not self._codec.reusable:
-            # What is not complete must not look complete to the backend either.
-            out.append(Close(self.conn, abort=broken))
-            return
+        expires = now + site.upstream_keepalive
+        lease, preface = self.lease, self._preface
+        kept = site.balancer.give_back(lease, conn, expires, preface, now, out)
         if not self._reading:
-            out.append(SetReading(self.conn, True))
-        expires = now + self._site.service.timeouts.upstream_keepalive
-        kept = balancer.park(self.lease, self.conn, expires, self._preface)
-        out.append(Park(self.conn) if kept else Close(self.conn))
+            out.append(SetReading(conn, True))
+        if kept:
+            out.append(Park(conn))
+        else:
+            out.append(Close(conn))
 
     def drop(self, out: list[Effect]) -> None:
         """Close the connection, keep the lease: the request goes out again."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lbproto.machine.effects import SetReading
-from lbproto.machine.timers import Timer
+from lbproto.machine.timers import REQUEST_BODY, Timer
+from lbproto.proxy.presence import keep
+from lbproto.proxy.stages import TUNNEL
 from lbproto.proxy.stock import HIGH_WATER, LOOK_AGAIN
 
 if TYPE_CHECKING:
@@ -19,66 +21,59 @@ if TYPE_CHECKING:
     from lbproto.proxy.exchange import Exchange
     from lbproto.proxy.lingering import Lingering
 
-__all__ = ["BackPressure"]
+__all__ = ["settle"]
 
 
-class BackPressure:
-    """Whether one client is read, and its backend."""
+def settle(
+    client: ProxyConnection,
+    exchange: Exchange | None,
+    lingering: Lingering | None,
+    now: float,
+) -> None:
+    """Ask the runtime to stop or resume reading, where that changes."""
+    codec = client.codec
+    if exchange is not None:
+        recess, delivery = client.recess, exchange.delivery
+        held, attempt = delivery.held, delivery.attempt
+        # What waits for an application is enough of both sides.
+        full = recess is not None and len(recess.events) > 0
+        wanted = exchange.stage == TUNNEL or codec.want_read()
+        wanted = wanted and delivery.wants_more and not full
+        kept = 0
+        # Most requests have come whole, and are on their way.
+        if held.size or not (held.complete and wanted) or client.blocked:
+            kept = _kept(client, exchange, attempt)
+            if wanted and client.site.stock.full and _is_content(exchange):
+                wanted = False
+                _wait_for_room(client, exchange, now)
+                kept = _kept(client, exchange, attempt)
+        if attempt is not None:
+            attempt.set_reading(not (client.blocked or full), client.out)
+    else:
+        kept = codec.buffered + HIGH_WATER if client.blocked else codec.buffered
+        wanted = codec.want_read() if lingering is None else lingering.wants_more
+    if kept != client.kept:
+        keep(client, kept)
+    if wanted != client.reading:
+        client.reading = wanted
+        client.out.append(SetReading(client.conn, wanted))
 
-    __slots__ = ("_client", "_presence", "_reading")
 
-    def __init__(self, client: ProxyConnection) -> None:
-        self._client = client
-        self._presence = client.presence
-        self._reading = True
+def _kept(client: ProxyConnection, exchange: Exchange, attempt: Attempt | None) -> int:
+    """Count what has come and waits, and what a slow peer leaves to the runtime."""
+    kept = client.codec.buffered + exchange.buffered
+    blocked = attempt is not None and attempt.blocked
+    return kept + HIGH_WATER * (client.blocked + blocked)
 
-    def settle(
-        self, exchange: Exchange | None, lingering: Lingering | None, now: float
-    ) -> None:
-        """Ask the runtime to stop or resume reading, where that changes."""
-        client = self._client
-        codec = client.codec
-        if exchange is not None:
-            recess, held = client.recess, exchange.delivery.held
-            attempt = exchange.delivery.attempt
-            # What waits for an application is enough of both sides.
-            full = recess is not None and bool(recess.events)
-            wanted = exchange.tunnelling or codec.want_read()
-            wanted = wanted and exchange.delivery.wants_more and not full
-            kept = 0
-            # Most requests have come whole, and are on their way.
-            if held.size or not (held.complete and wanted) or client.blocked:
-                kept = self._kept(exchange, attempt)
-                if wanted and client.site.stock.full and self._is_content(exchange):
-                    wanted = False
-                    self._wait_for_room(exchange, now)
-                    kept = self._kept(exchange, attempt)
-            if attempt is not None:
-                attempt.set_reading(not (client.blocked or full), client.out)
-        else:
-            kept = codec.buffered + HIGH_WATER if client.blocked else codec.buffered
-            wanted = codec.want_read() if lingering is None else lingering.wants_more
-        presence = self._presence
-        if kept != presence.kept:
-            presence.keep(kept)
-        if wanted != self._reading:
-            self._reading = wanted
-            client.out.append(SetReading(client.conn, wanted))
 
-    def _kept(self, exchange: Exchange, attempt: Attempt | None) -> int:
-        """Count what has come and waits, and what a slow peer leaves to the runtime."""
-        client = self._client
-        kept = client.codec.buffered + exchange.buffered
-        blocked = attempt is not None and attempt.blocked
-        return kept + HIGH_WATER * (client.blocked + blocked)
+def _is_content(exchange: Exchange) -> bool:
+    return not (exchange.tunnelling or exchange.request_complete)
 
-    def _is_content(self, exchange: Exchange) -> bool:
-        return not (exchange.tunnelling or exchange.request_complete)
 
-    def _wait_for_room(self, exchange: Exchange, now: float) -> None:
-        # What is kept only for another try is the first to go, or those who wait could
-        # wait for each other.
-        exchange.delivery.held.forget_sent()
-        exchange.timers.clear(Timer.REQUEST_BODY)  # it is not the client's turn
-        exchange.upload.rest(now)
-        self._client.timers.set(Timer.SHORTAGE, now + LOOK_AGAIN)
+def _wait_for_room(client: ProxyConnection, exchange: Exchange, now: float) -> None:
+    # What is kept only for another try is the first to go, or those who wait could
+    # wait for each other.
+    exchange.delivery.held.forget_sent()
+    exchange.timers.clear(REQUEST_BODY)  # it is not the client's turn
+    exchange.upload.rest(now)
+    client.timers.set(Timer.SHORTAGE, now + LOOK_AGAIN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from lbproto.machine.events import (
     BackendEvent,
@@ -11,7 +11,6 @@ from lbproto.machine.events import (
     Eof,
     Lost,
     WriteBlocked,
-    WriteUnblocked,
 )
 
 if TYPE_CHECKING:
@@ -23,16 +22,13 @@ __all__ = ["tell"]
 
 def tell(exchange: Exchange, attempt: Attempt, event: BackendEvent, now: float) -> None:
     """Tell an exchange what happened on the connection that it uses."""
-    match event:
-        case Connected(_, tls):
-            exchange.delivery.on_connected(tls, now)
-        case ConnectFailed():
-            exchange.delivery.on_connect_failed(event, now)
-        case Eof():
-            exchange.answer.on_eof(attempt, now)
-        case Lost(_, detail):
-            exchange.answer.on_lost(attempt, detail, now)
-        case WriteBlocked() | WriteUnblocked():
-            exchange.on_backend_blocked(isinstance(event, WriteBlocked), now)
-        case _ as never:
-            assert_never(never)
+    if isinstance(event, Connected):
+        exchange.delivery.on_connected(event.tls, now)
+    elif isinstance(event, ConnectFailed):
+        exchange.delivery.on_connect_failed(event, now)
+    elif isinstance(event, Eof):
+        exchange.answer.on_eof(attempt, now)
+    elif isinstance(event, Lost):
+        exchange.answer.on_lost(attempt, event.detail, now)
+    else:
+        exchange.on_backend_blocked(isinstance(event, WriteBlocked), now)

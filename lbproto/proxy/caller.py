@@ -42,7 +42,7 @@ class Caller:
         self._recess = recess
         self._ticket = 0  # of what is awaited now
         self._since = 0.0
-        self._held: list[float] = []
+        self._held: dict[int, float] = {}
         self._detached = False
         self.flows = Flows(self._pause, self._cancel, met)
         """What calls phases."""
@@ -72,7 +72,8 @@ class Caller:
 
     def detach(self) -> None:
         """The exchange is over: nothing of its connection waits for phases any more."""
-        self._resume(self.flows.now)
+        if self._recess.held_by is self:
+            self._recess.held_by = None  # and its deadlines are over
         self._detached = True
 
     def _pause(self, awaitable: Awaitable[object]) -> None:

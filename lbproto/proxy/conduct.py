@@ -32,7 +32,7 @@ from lbproto.proxy.caller import Caller
 from lbproto.proxy.content_filter import ContentFilter, sized
 from lbproto.proxy.directions import direct
 from lbproto.proxy.flows import Flow, PhaseError, edited
-from lbproto.proxy.stages import PASSING_ON
+from lbproto.proxy.stages import passes_on
 from lbproto.selection.balancer import Outcome
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class Conduct:
                 out = yield from self._down.pieces(batch, session, self._ctx)
                 for piece in out:
                     answer.pass_on(piece, self._flows.now)
-        if exchange.stage in PASSING_ON:
+        if passes_on(exchange.stage):
             exchange.client.flush()
             answer.expect_more(self._flows.now)
 
@@ -293,7 +293,7 @@ class Conduct:
     def _fail(self, error: ProxyError) -> Flow:
         session, exchange = self._talk, self._exchange
         attempt = exchange.delivery.attempt
-        if attempt is not None and exchange.stage in PASSING_ON:
+        if attempt is not None and passes_on(exchange.stage):
             told = yield from self._call(
                 "error_while_proxy",
                 session.peer,

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final
 
 from lbproto.config import Listen
 from lbproto.framing.messages import HttpEvent
@@ -30,60 +29,48 @@ from lbproto.machine.effects import (
     Send,
 )
 from lbproto.machine.errors import ErrorCode, LocalProtocolError
-from lbproto.machine.events import (
-    BackendEvent,
-    Data,
-    Drain,
-    Eof,
-    Event,
-    Lost,
-    Opened,
-    PeerInfo,
-    Secured,
-    Settled,
-    Wake,
-    WriteBlocked,
-    WriteUnblocked,
-)
-from lbproto.machine.timers import Timer, TimerTable
+from lbproto.machine.events import BackendEvent, Data, Event, PeerInfo
+from lbproto.machine.timers import HEAD, KEEPALIVE, Timer, TimerTable
 from lbproto.machine.values import ConnId
-from lbproto.proxy.back_pressure import BackPressure
+from lbproto.proxy.back_pressure import settle
 from lbproto.proxy.backend_events import tell
+from lbproto.proxy.client_events import sort
+from lbproto.proxy.deadlines import expire
 from lbproto.proxy.entrance import Entrance
 from lbproto.proxy.exchange import Exchange
 from lbproto.proxy.lingering import LINGER_SECONDS, Lingering
-from lbproto.proxy.presence import Presence
+from lbproto.proxy.presence import NOBODY, enter, leave
 from lbproto.proxy.recess import Recess
 from lbproto.proxy.site import Site
+from lbproto.proxy.stages import TUNNEL
 
 __all__ = ["ProxyConnection"]
-
-NOBODY: Final = PeerInfo("", 0, "")
 
 
 class ProxyConnection:
     """A client connection and what it asks for; a `Machine`."""
 
     __slots__ = (
-        "_entrance",
         "_exchange",
         "_known",
         "_lingering",
         "_mercy",
         "_over",
-        "_pressure",
         "_resume",
         "_retires",
         "_stream",
-        "_timeouts",
         "blocked",
         "closed",
         "codec",
         "conn",
+        "counted_as",
         "ended",
+        "entrance",
+        "exchange_timers",
+        "kept",
         "out",
         "peer",
-        "presence",
+        "reading",
         "recess",
         "site",
         "timers",
@@ -92,7 +79,6 @@ class ProxyConnection:
     def __init__(self, conn: ConnId, site: Site, listen: Listen | None = None) -> None:
         """Expect `Opened` first; `listen` says what the client owes before HTTP."""
         self.conn = conn
-        self.presence = Presence(site)
         self.site = site
         self.codec = site.server_codec()
         self.peer = NOBODY
@@ -100,16 +86,20 @@ class ProxyConnection:
         self.blocked = False  # the client does not read what we send
         self.closed = False  # by us, or lost
         self.ended = False  # the client sends no more
+        self.counted_as = ""  # an address; see `presence`
+        self.kept = 0  # bytes, as the stock knows them
+        self.reading = True
         self.timers = TimerTable()
+        self.exchange_timers = TimerTable()  # of the one that runs; else empty
         self.recess = None if site.application is None else Recess(conn)
-        self._timeouts = site.service.timeouts
-        self._entrance: Entrance | None = Entrance(self, listen)
+        self.entrance: Entrance | None = None
+        if listen is not None and (listen.proxy_protocol or listen.tls is not None):
+            self.entrance = Entrance(self, listen)
         self._exchange: Exchange | None = None
         self._over: Exchange | None = None  # until the event at hand is dealt with
         self._known = conn
         self._lingering: Lingering | None = None
         self._mercy = math.inf
-        self._pressure = BackPressure(self)
         self._resume = False
         self._retires = math.inf
         self._stream = -1  # of the newest request; HTTP/1 counts 1, 3, 5 ...
@@ -117,20 +107,21 @@ class ProxyConnection:
     @property
     def deadline(self) -> float:
         """When to feed `Wake`; infinite when nothing is armed."""
-        exchange, at = self._exchange, self.timers.next
-        return at if exchange is None else min(at, exchange.timers.next)
+        at, other = self.timers.next, self.exchange_timers.next
+        return min(at, other)
 
     @property
     def buffered(self) -> int:
         """How many received bytes the core keeps for this connection."""
-        working = self._entrance or self._exchange
+        working = self.entrance or self._exchange
         return self.codec.buffered + (working.buffered if working is not None else 0)
 
     @property
     def idle(self) -> bool:
         """Nothing of a request or a response is here, and either may come."""
-        busy = self._entrance or self._exchange or self._lingering
-        return not (busy or self.ended or self.closed) and self.codec.idle
+        busy = self.entrance or self._exchange or self._lingering
+        gone = self.ended or self.closed or self.peer is NOBODY
+        return not (busy or gone) and self.codec.idle
 
     def handle(self, event: Event, now: float, /) -> list[Effect]:
         """Advance by one fact; see `Machine`.
@@ -139,53 +130,50 @@ class ProxyConnection:
             LocalProtocolError: the runtime broke its contract.
         """
         recess = self.recess
-        for one in (event,) if recess is None else recess.timely(event):
-            if type(one) is not Data:
-                self._handle_rare(one, now)
-            elif one.conn == self.conn:
-                self._client_data(one.data, now)
-            else:
-                self._of_backend(one, now)
-            while self._resume:
-                self._next_request(now)
-        if self._over is not None:
-            self._over.retire()
+        if recess is None:
+            self._handle(event, now)
+        else:
+            for one in recess.timely(event):
+                self._handle(one, now)
+        over = self._over
+        if over is not None:
+            over.retire()
             self._over = None
         if not self.closed:
-            self._pressure.settle(self._exchange, self._lingering, now)
+            settle(self, self._exchange, self._lingering, now)
         effects, self.out = self.out, []  # an idle connection keeps none
         return effects
 
-    def _handle_rare(self, event: Event, now: float) -> None:
-        match event:
-            case Opened(_, peer, moved):
-                self.peer = peer
-                self._retires = now + self._timeouts.connection_age
-                assert self._entrance is not None, "a connection opens once"
-                self._entrance.opened(moved, now)
-            case Wake():
-                self._wake(now)
-            case Drain(grace, timeout):
-                self._drain(grace, timeout, now)
-            case Eof(conn) if conn == self.conn:
-                self._client_eof(now)
-            case Lost(conn, detail) if conn == self.conn:
-                self._client_lost(detail, now)
-            case WriteBlocked(conn) | WriteUnblocked(conn) if conn == self.conn:
-                self._client_blocked(isinstance(event, WriteBlocked), now)
-            case Settled():
-                assert self.recess is not None, "something was awaited"
-                self.recess.settled(event, now)
-            case Secured(_, tls):
-                if self._entrance is not None and not self.closed:
-                    self._entrance.secured(tls, now)
-            case _:
-                self._of_backend(event, now)
+    def _handle(self, event: Event, now: float) -> None:
+        if not isinstance(event, Data):
+            sort(self, event, now)
+        elif event.conn == self.conn:
+            self._client_data(event.data, now)
+        else:
+            self.of_backend(event, now)
+        while self._resume:
+            self._next_request(now)
 
-    def _of_backend(self, event: Data | BackendEvent, now: float) -> None:
+    def opened(self, peer: PeerInfo, moved: bool, now: float) -> None:
+        """The client was accepted.
+
+        One that was moved here has been through its entrance elsewhere.
+        """
+        self.peer = peer
+        self._retires = now + self.site.connection_age
+        if moved:
+            enter(self, moved=True)
+            self.entrance = None
+            self.timers.set(KEEPALIVE, now + self.site.keepalive)
+        elif self.entrance is not None:
+            self.entrance.opened(now)
+        elif enter(self):
+            self.timers.set(HEAD, now + self.site.request_header)
+
+    def of_backend(self, event: Data | BackendEvent, now: float) -> None:
         """Hand an event to the exchange that uses its connection now."""
         exchange = self._exchange
-        attempt = exchange.delivery.attempt if exchange is not None else None
+        attempt = None if exchange is None else exchange.delivery.attempt
         if exchange is None or attempt is None or attempt.conn != event.conn:
             if event.conn > self._known:
                 raise LocalProtocolError(f"{event!r}: a connection that is not ours")
@@ -203,21 +191,25 @@ class ProxyConnection:
         if self._lingering is not None:
             self._lingering.drop(len(data))
             return
-        if self._entrance is not None:
-            self._entrance.data(data, now)
+        if self.entrance is not None:
+            self.entrance.data(data, now)
             return
-        if self._exchange is not None and self._exchange.tunnelling:
-            self._exchange.on_client_data(data, now)
+        exchange = self._exchange
+        if exchange is not None and exchange.stage == TUNNEL:
+            exchange.on_client_data(data, now)
             return
-        if self._exchange is None and self.codec.idle:
-            self.timers.clear(Timer.KEEPALIVE)
-            self.timers.set(Timer.HEAD, now + self._timeouts.request_header)
-        self._requests(self.codec.receive(data), now)
+        codec = self.codec
+        begins = exchange is None and codec.idle
+        events = codec.receive(data)
+        if begins and not events:
+            self.timers.clear(KEEPALIVE)
+            self.timers.set(HEAD, now + self.site.request_header)
+        self._requests(events, now)
 
     def _requests(self, events: list[HttpEvent], now: float) -> None:
         for event in events:
             if self._exchange is None:
-                if self.closed or self._lingering:
+                if self.closed or self._lingering is not None:
                     return
                 if event.stream <= self._stream:
                     continue  # the rest of a request answered at its head
@@ -225,7 +217,8 @@ class ProxyConnection:
             self._exchange.on_http(event, now)
 
     def _new_exchange(self, stream: int, now: float) -> Exchange:
-        self.timers.clear(Timer.HEAD, Timer.KEEPALIVE)
+        self.timers.clear(HEAD)
+        self.timers.clear(KEEPALIVE)
         self._stream = stream
         if now >= self._retires or stream >= self.site.last_stream:
             self.codec.go_away()
@@ -234,19 +227,22 @@ class ProxyConnection:
     def _next_request(self, now: float) -> None:
         """Go on with what the client has sent behind the last request."""
         self._resume = False
-        self._requests(self.codec.resume(), now)
-        if self._exchange is None and not self.closed and not self._lingering:
+        events = self.codec.resume()
+        if events:
+            self._requests(events, now)
+        if self._exchange is None and not self.closed and self._lingering is None:
             if self.codec.idle:
-                self.timers.set(Timer.KEEPALIVE, now + self._timeouts.keepalive)
+                self.timers.set(KEEPALIVE, now + self.site.keepalive)
             else:
-                self.timers.set(Timer.HEAD, now + self._timeouts.request_header)
+                self.timers.set(HEAD, now + self.site.request_header)
 
-    def _client_eof(self, now: float) -> None:
+    def eof(self, now: float) -> None:
+        """The client sends no more."""
         self.ended = True
         if self.closed:
             return
-        if self._entrance is not None:
-            self._entrance.ended()
+        if self.entrance is not None:
+            self.entrance.ended()
             return
         if self._exchange is not None and self._exchange.tunnelling:
             self._exchange.on_client_eof(now)
@@ -257,23 +253,25 @@ class ProxyConnection:
         elif not self.closed:
             self.close()
 
-    def _client_lost(self, detail: str, now: float) -> None:
+    def lost(self, detail: str, now: float) -> None:
+        """The client is gone."""
         if self.closed:
             return
         self.closed = True
-        if self._entrance is not None:
-            self._entrance.lost(detail)
+        if self.entrance is not None:
+            self.entrance.lost(detail)
         if self._exchange is not None:
             self._exchange.on_client_lost(now)
         self.timers.clear_all()
-        self.presence.leave()
+        leave(self)
 
-    def _client_blocked(self, blocked: bool, now: float) -> None:
+    def write_blocked(self, blocked: bool, now: float) -> None:
+        """The client does not keep up, or does again."""
         if self.closed:
             return
         self.blocked = blocked
         if blocked:
-            self.timers.set(Timer.SEND, now + self._timeouts.send)
+            self.timers.set(Timer.SEND, now + self.site.send)
         else:
             self.timers.clear(Timer.SEND)
         if self._exchange is not None:
@@ -281,14 +279,15 @@ class ProxyConnection:
 
     # -- time ----------------------------------------------------------------
 
-    def _wake(self, now: float) -> None:
+    def wake(self, now: float) -> None:
+        """A deadline has come."""
         while (timer := self.timers.due(now)) is not None:
             self._on_timer(timer, now)
         while (exchange := self._exchange) is not None:
-            timer = exchange.timers.due(now)
+            timer = self.exchange_timers.due(now)
             if timer is None:
                 break
-            exchange.on_timer(timer, now)
+            expire(exchange, timer, now)
 
     def _on_timer(self, timer: Timer, now: float) -> None:
         if timer is Timer.HEAD and not self.codec.idle:
@@ -302,12 +301,13 @@ class ProxyConnection:
         elif timer is Timer.SHORTAGE:
             if self._exchange is not None:
                 self._exchange.pace(now)
-        elif timer is Timer.ENTRANCE and self._entrance is not None:
-            self._entrance.timed_out()
+        elif timer is Timer.ENTRANCE and self.entrance is not None:
+            self.entrance.timed_out()
         else:  # HEAD without a byte, KEEPALIVE, LINGER
             self.close()
 
-    def _drain(self, grace: float, timeout: float, now: float) -> None:
+    def drain(self, grace: float, timeout: float, now: float) -> None:
+        """The operator asks for an end; see `Drain`."""
         if self.closed:
             return
         self.codec.go_away()
@@ -363,8 +363,8 @@ class ProxyConnection:
         """Flush and close; `abort`: reset."""
         self.closed = True
         self.timers.clear_all()
-        self.presence.leave()
-        self.out.append(Close(self.conn, abort, self._timeouts.send))
+        leave(self)
+        self.out.append(Close(self.conn, abort, self.site.send))
 
     def _abort(self, code: ErrorCode, detail: str, now: float) -> None:
         if self._exchange is not None:
@@ -376,15 +376,16 @@ class ProxyConnection:
 
     def admit(self, early: bytes, now: float) -> None:
         """Expect HTTP from now on, of which some bytes may have come."""
-        self._entrance = None
+        self.entrance = None
         self.timers.clear(Timer.ENTRANCE)
-        self.timers.set(Timer.HEAD, now + self._timeouts.request_header)
+        self.timers.set(HEAD, now + self.site.request_header)
         if early:
             self._client_data(early, now)
 
     def own(self, conn: ConnId) -> None:
         """Take note of a backend connection, so that late events are known."""
-        self._known = max(self._known, conn)
+        if conn > self._known:
+            self._known = conn
 
     def flush(self) -> None:
         """Send what the codec has written."""

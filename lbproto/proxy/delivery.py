@@ -17,12 +17,13 @@ from lbproto.framing.messages import Body, End, RequestHead
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import ErrorCode
 from lbproto.machine.events import ConnectError, ConnectFailed
-from lbproto.machine.timers import Timer
+from lbproto.machine.timers import CONNECT, RESPONSE, Timer
 from lbproto.phases.errors import ProxyError
 from lbproto.proxy.attempt import Attempt
 from lbproto.proxy.held import HeldContent
 from lbproto.proxy.retry import CONNECT_CODES, Failure, Remedy, pause, remedy
-from lbproto.proxy.stages import Stage, Step
+from lbproto.proxy.stages import AWAITING, REUSED, Stage, Step
+from lbproto.proxy.terms import Terms
 from lbproto.selection.balancer import Outcome
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Delivery"]
 
 NO_RULES: Final = Retry()
-"""Before it is known where the request goes."""
+"""For a server that no upstream has."""
 
 LOOK_AGAIN: Final = 0.01
 """Seconds to the next look for room: who leaves it does not know who waits."""
@@ -52,7 +53,6 @@ class Delivery:
         "_failed",
         "_key",
         "_replayed",
-        "_rules",
         "_ticket",
         "_wanted",
         "attempt",
@@ -66,7 +66,6 @@ class Delivery:
         self._failed: list[BackendId] = []
         self._key = b""
         self._replayed = False
-        self._rules = NO_RULES
         self._ticket: Ticket | None = None
         self._wanted: BackendId | None = None
         self.held = HeldContent()
@@ -74,6 +73,11 @@ class Delivery:
         """As it goes out; set by `begin`."""
         self.attempt: Attempt | None = None
         """The backend connection in use."""
+
+    @property
+    def _rules(self) -> Retry:
+        destination = self._destination
+        return NO_RULES if destination is None else destination.retry
 
     @property
     def using(self) -> Attempt:
@@ -96,7 +100,6 @@ class Delivery:
         if destination is None:
             exchange.fail(ErrorCode.NO_BACKEND, f"no upstream {upstream}", now)
             return
-        self._rules = destination.retry
         self._key = exchange.key(upstream)
         if destination.affinity is not None:
             members = exchange.site.balancer.members(upstream)
@@ -111,7 +114,7 @@ class Delivery:
         assert self._destination is not None, "it is known where the request goes"
         upstream, ticket = self._destination.name, self._ticket
         lease = balancer.lease(
-            upstream, self._failed, now, self._key, ticket, prefer=self._wanted
+            upstream, self._failed, now, self._key, ticket, self._wanted, idle=True
         )
         if lease is not None:
             self._ticket = None
@@ -130,20 +133,19 @@ class Delivery:
         self.request = request
         exchange = self._exchange
         site, service = exchange.site, exchange.service
-        exchange.service = replace(service, timeouts=peer.timeouts(service.timeouts))
+        timeouts = peer.timeouts(service.timeouts)
+        exchange.follow(Terms(replace(service, timeouts=timeouts)))
         lease = site.balancer.lease_at(peer.target, peer.proxy_protocol)
         self._start(lease, now, fresh=False)
 
     @property
     def cookie(self) -> bytes | None:
         """What makes the client come back to this backend; None if it does already."""
-        destination, lease = self._destination, self.using.lease
-        if destination is None or destination.affinity is None:
+        destination = self._destination
+        if destination is None:
             return None
-        if lease.backend == self._wanted:
-            return None
-        secure = self._exchange.client.peer.tls is not None
-        return destination.affinity.cookie(lease.target, secure=secure)
+        peer = self._exchange.client.peer
+        return destination.cookie(self.using.lease, self._wanted, peer)
 
     def content(self, piece: Body | End, now: float) -> None:
         """Pass content on, or hold it until there is a connection."""
@@ -167,17 +169,16 @@ class Delivery:
         attempt.begin(exchange.out, fresh=fresh)
         exchange.tried(attempt)
         if attempt.reused:
-            exchange.go(Step.REUSED)
+            exchange.go(REUSED)
             self._transmit(attempt, now)
         else:
             exchange.go(Step.LEASED)
-            patience = self._patience(exchange.service.timeouts.connect)
-            exchange.timers.set(Timer.CONNECT, now + patience)
+            exchange.timers.set(CONNECT, now + self._patience(exchange.terms.connect))
 
     def _patience(self, seconds: float) -> float:
         """Return how long one try may take for something."""
-        limit = self._rules.per_try_timeout
-        return seconds if limit is None else min(seconds, limit)
+        destination = self._destination
+        return seconds if destination is None else destination.patience(seconds)
 
     def _transmit(self, attempt: Attempt, now: float) -> None:
         if self._exchange.conduct is not None:
@@ -194,13 +195,13 @@ class Delivery:
     def expect_response(self, now: float) -> None:
         """Arm the backend's deadline for its response head, if it is its turn."""
         exchange = self._exchange
-        if exchange.stage is not Stage.AWAITING:
+        if exchange.stage != AWAITING:
             return
         if self.held.complete or self.using.blocked or exchange.awaits_continue:
-            patience = self._patience(exchange.service.timeouts.response_header)
-            exchange.timers.set(Timer.RESPONSE, now + patience)
+            patience = self._patience(exchange.terms.response_header)
+            exchange.timers.set(RESPONSE, now + patience)
         else:
-            exchange.timers.clear(Timer.RESPONSE)
+            exchange.timers.clear(RESPONSE)
 
     # -- what becomes of the connection --------------------------------------
 
@@ -208,7 +209,7 @@ class Delivery:
         """The dial succeeded."""
         attempt = self.using
         attempt.tls = tls
-        self._exchange.timers.clear(Timer.CONNECT)
+        self._exchange.timers.clear(CONNECT)
         self._exchange.go(Step.CONNECTED)
         attempt.connected = True
         self._transmit(attempt, now)
@@ -224,8 +225,8 @@ class Delivery:
 
     def on_connect_timeout(self, now: float) -> None:
         """The dial takes too long."""
-        code, detail = ErrorCode.CONNECT_TIMEOUT, "no answer to the dial in time"
-        self._unreachable(code, detail, now)
+        detail = "no answer to the dial in time"
+        self._unreachable(ErrorCode.CONNECT_TIMEOUT, detail, now)
 
     def on_blocked(self, blocked: bool, now: float) -> None:
         """The backend does not keep up with the request, or does again."""
@@ -234,8 +235,7 @@ class Delivery:
 
     def on_closed(self, detail: str, now: float) -> None:
         """The connection ended before the first byte of a response."""
-        reused = self.using.reused
-        failure = Failure.REUSED_CLOSED if reused else Failure.FRESH_CLOSED
+        failure = Failure.REUSED_CLOSED if self.using.reused else Failure.FRESH_CLOSED
         self._again_or_fail(failure, detail, now)
 
     def on_response_timeout(self, now: float) -> None:
@@ -250,7 +250,7 @@ class Delivery:
 
     def on_status(self, status: int, now: float) -> bool:
         """A final head has come; tell whether another backend is asked instead."""
-        if status not in self._rules.statuses:
+        if self._destination is None or status not in self._destination.statuses:
             return False
         detail = f"status {status}"
         return self._try_other(Failure.STATUS, Outcome.FAILED, None, detail, now)
@@ -264,7 +264,7 @@ class Delivery:
         """Try another backend, or settle with this one and give up."""
         ours = code is ErrorCode.CONNECT_LOCAL
         outcome = Outcome.ABANDONED if ours else Outcome.CONNECT_FAILED
-        self._exchange.timers.clear(Timer.CONNECT)
+        self._exchange.timers.clear(CONNECT)
         if self._exchange.conduct is not None:
             error = ProxyError(code, detail)
             error.retry = not ours and self._rules_say(Failure.UNREACHABLE, now)
@@ -298,7 +298,7 @@ class Delivery:
         else:
             exchange, attempt = self._exchange, self.using
             self._replayed = True
-            exchange.timers.clear(Timer.RESPONSE)
+            exchange.timers.clear(RESPONSE)
             attempt.drop(exchange.out)
             self.held.rewind()
             exchange.go(Step.RETRY)
@@ -329,7 +329,8 @@ class Delivery:
     ) -> None:
         """Be without a backend again; another one will be chosen, or was."""
         exchange = self._exchange
-        exchange.timers.clear(Timer.CONNECT, Timer.RESPONSE)
+        exchange.timers.clear(CONNECT)
+        exchange.timers.clear(RESPONSE)
         self._failed.append(self.using.lease.backend)
         self.end(outcome, now)
         exchange.log(Level.WARNING, "trying another backend", code, detail)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lbproto.framing.messages import BodyKind, RequestHead, ResponseHead
+from lbproto.framing.messages import COUNTED, RequestHead, ResponseHead
 from lbproto.machine.errors import ErrorCode
 from lbproto.proxy.replies import fixed_reply, redirect_reply
+from lbproto.proxy.terms import ANY_SIZE
 from lbproto.rewriting.rules import apply_rules
 from lbproto.rewriting.variables import filled
 
@@ -27,7 +28,7 @@ def direct(exchange: Exchange, head: RequestHead, now: float) -> None:
     """Find out who takes a request, and begin with it."""
     table = exchange.site.table
     if table is None:
-        _forward(exchange, head, head.target, exchange.service.upstream, now)
+        _forward(exchange, head, head.target, exchange.terms.upstream, now)
         return
     path = table.path(head.target)
     if path is None:
@@ -35,9 +36,9 @@ def direct(exchange: Exchange, head: RequestHead, now: float) -> None:
         return
     plan = table.find(head, path)
     if plan is None:
-        _forward(exchange, head, head.target, exchange.service.upstream, now)
+        _forward(exchange, head, head.target, exchange.terms.upstream, now)
         return
-    exchange.service = plan.service
+    exchange.follow(exchange.site.terms_of(plan))
     if plan.respond is not None:
         date = exchange.date(now)
         _answer(exchange, head, *fixed_reply(plan.respond, head.stream, date), now)
@@ -65,12 +66,8 @@ def _forward(
     upstream: str | None,
     now: float,
 ) -> None:
-    limit = exchange.service.limits.body_size
-    if (
-        limit is not None
-        and head.body.kind is BodyKind.LENGTH
-        and head.body.length > limit
-    ):
+    limit = exchange.terms.body_size
+    if limit != ANY_SIZE and head.body.kind is COUNTED and head.body.length > limit:
         detail = f"Content-Length is over the {limit} bytes of its route"
         exchange.fail(ErrorCode.CONTENT_TOO_LARGE, detail, now)
     else:

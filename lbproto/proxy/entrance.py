@@ -15,6 +15,7 @@ from lbproto.framing.proxy_protocol import ProxyHeader, ProxyHeaderReader
 from lbproto.machine.effects import Level, StartTls
 from lbproto.machine.errors import LocalProtocolError, RemoteProtocolError
 from lbproto.machine.timers import Timer
+from lbproto.proxy.presence import enter
 from lbproto.rewriting.forwarded import is_trusted
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Entrance:
 
     __slots__ = ("_client", "_listen", "_reader")
 
-    def __init__(self, client: ProxyConnection, listen: Listen | None) -> None:
+    def __init__(self, client: ProxyConnection, listen: Listen) -> None:
         self._client = client
         self._listen = listen
         self._reader: ProxyHeaderReader | None = None
@@ -40,19 +41,11 @@ class Entrance:
         """How many received bytes are kept."""
         return 0 if self._reader is None else self._reader.buffered
 
-    def opened(self, moved: bool, now: float) -> None:
-        """The client was accepted; its `peer` is known.
-
-        One that was moved here has been through all of this elsewhere.
-        """
+    def opened(self, now: float) -> None:
+        """The client was accepted; its `peer` is known."""
         client = self._client
         service = client.site.service
-        if moved:
-            client.presence.enter(client.peer, moved=True)
-            client.admit(b"", now)
-            client.timers.clear(Timer.HEAD)
-            client.timers.set(Timer.KEEPALIVE, now + service.timeouts.keepalive)
-        elif self._listen is None or not self._listen.proxy_protocol:
+        if not self._listen.proxy_protocol:
             self._secure(b"", now)
         elif is_trusted(client.peer, service):
             self._reader = ProxyHeaderReader()
@@ -100,14 +93,9 @@ class Entrance:
         self._client.close()
 
     def _secure(self, early: bytes, now: float) -> None:
-        client = self._client
-        if not client.presence.enter(client.peer):
-            most = client.site.service.limits.connections_per_address
-            detail = f"more than {most} connections of its address"
-            client.log(Level.INFO, "client refused", {"detail": detail})
-            client.close()
+        client, tls = self._client, self._listen.tls
+        if not enter(client):
             return
-        tls = None if self._listen is None else self._listen.tls
         if tls is None:
             client.admit(early, now)
             return

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Final
 
 from lbproto.framing.messages import (
     NO_BODY,
+    STREAMED,
     Body,
-    BodyKind,
     End,
     HttpEvent,
     RequestHead,
@@ -36,7 +36,8 @@ from lbproto.framing.messages import (
 )
 from lbproto.machine.effects import Access, Effect, Level
 from lbproto.machine.errors import LEVELS, VERDICTS, Blame, ErrorCode
-from lbproto.machine.timers import Timer, TimerTable
+from lbproto.machine.timers import REQUEST_BODY
+from lbproto.machine.timers import TUNNEL as TUNNEL_TIMER
 from lbproto.phases.errors import ProxyError
 from lbproto.proxy.access import Tally
 from lbproto.proxy.answer import Answer
@@ -44,7 +45,18 @@ from lbproto.proxy.conduct import Conduct
 from lbproto.proxy.delivery import Delivery
 from lbproto.proxy.directions import direct
 from lbproto.proxy.replies import error_reply, options_reply
-from lbproto.proxy.stages import Stage, Step, advance
+from lbproto.proxy.stages import (
+    BROKEN,
+    DONE,
+    ENDED,
+    HEAD,
+    IDLE,
+    STREAMING,
+    TUNNEL,
+    Step,
+    advance,
+)
+from lbproto.proxy.terms import ANY_SIZE, Terms
 from lbproto.proxy.tunnel import Tunnel
 from lbproto.proxy.upload import UploadClock
 from lbproto.rewriting.outgoing import (
@@ -82,21 +94,24 @@ class Exchange:
         "stage",
         "stream",
         "tally",
+        "terms",
         "timers",
         "tunnel",
         "upload",
     )
 
     def __init__(self, stream: int, client: ProxyConnection, now: float) -> None:
-        self.stage = Stage.IDLE
+        self.stage = IDLE
         self.stream = stream
         self.client = client
         self.site = client.site
-        self.service = client.site.service
-        """What holds for this request: the service, as the route has changed it."""
+        self.terms = client.site.terms
+        """What holds for this request."""
+        self.service = self.terms.service
+        """The same in full: the service, as the route has changed it."""
         self.head: RequestHead | None = None
         """The request as it came; None until its head was understood."""
-        self.timers = TimerTable()
+        self.timers = client.exchange_timers
         self.tally = Tally(now)
         self.delivery = Delivery(self)
         """The way up."""
@@ -118,7 +133,7 @@ class Exchange:
     @property
     def tunnelling(self) -> bool:
         """The client's bytes are no HTTP any more."""
-        return self.stage is Stage.TUNNEL
+        return self.stage == TUNNEL
 
     @property
     def tunnelled(self) -> bool:
@@ -159,16 +174,22 @@ class Exchange:
             return b""
         return request_key(rule, self.head, self.client.peer)
 
-    def go(self, step: Step) -> None:
+    def follow(self, terms: Terms) -> None:
+        """Have other terms for this request than its service has."""
+        self.terms = terms
+        self.service = terms.service
+
+    def go(self, step: int) -> None:
         """Move on in the table of stages."""
         self.stage = advance(self.stage, step)
 
     def tried(self, attempt: Attempt) -> None:
         """Take note of an attempt that was started."""
         self.client.own(attempt.conn)
-        self.tally.tries += 1
-        self.tally.backend = str(attempt.lease.target)
-        self.tally.reused = attempt.reused
+        tally = self.tally
+        tally.tries += 1
+        tally.backend = attempt.lease.name
+        tally.reused = attempt.reused
 
     # -- events from the client ----------------------------------------------
 
@@ -193,23 +214,23 @@ class Exchange:
 
     def _too_large(self, more: int) -> bool:
         """Tell whether a piece is too much; the codec knows no route's limit."""
-        limit = self.service.limits.body_size
-        return limit is not None and self.delivery.held.received + more > limit
+        limit = self.terms.body_size
+        return limit != ANY_SIZE and self.delivery.held.received + more > limit
 
     def on_client_data(self, data: bytes, now: float) -> None:
         """Take the client's bytes for the tunnel."""
         assert self.tunnel is not None, "asked only while tunnelling"
-        self.tunnel.data(self.client.conn, data, self.out)
+        self.tunnel.from_client(data, self.out)
         self.touch_tunnel(now)
 
     def on_client_eof(self, now: float) -> None:
         """The client sends no more; a tunnel may have ended with that."""
         if self.tunnel is not None and self.tunnel.eof(self.client.conn, self.out):
-            self.over(Step.ENDED, None, now)
+            self.over(ENDED, None, now)
 
     def on_client_lost(self, now: float) -> None:
         """The client is gone: nobody waits for this any more."""
-        self.over(Step.BROKEN, ErrorCode.CLIENT_LEFT, now)
+        self.over(BROKEN, ErrorCode.CLIENT_LEFT, now)
 
     def on_backend_blocked(self, blocked: bool, now: float) -> None:
         """The backend does not keep up with the request, or does again."""
@@ -217,16 +238,14 @@ class Exchange:
         self.pace(now)
 
     def _begin(self, head: RequestHead, now: float) -> None:
-        self.go(Step.HEAD)
+        self.go(HEAD)
         self.head = head
-        empty = head.body.length == 0 and head.body.kind is not BodyKind.STREAM
-        if empty:
+        if head.body.length == 0 and head.body.kind is not STREAMED:
             # The end goes out with the head; that it comes as an event is no news.
             self.delivery.held.add(End(self.stream))
-        service = self.service
-        if service.underscores == "reject" and has_underscore(head):
+        if self.site.rejects_underscores and has_underscore(head):
             self.fail(ErrorCode.SYNTAX, "underscore in a field name", now)
-        elif loops(head, service.via):
+        elif loops(head, self.site.via):
             self.fail(ErrorCode.LOOP, "our own pseudonym in Via", now)
         elif self.stream == 1 and self.site.stock.scarce:
             detail = "too many bytes wait for other connections"
@@ -256,9 +275,9 @@ class Exchange:
     def pace(self, now: float) -> None:
         """Arm the client's deadline for its next bytes, if it is its turn."""
         if self.delivery.held.complete:
-            self.timers.clear(Timer.REQUEST_BODY)
+            self.timers.clear(REQUEST_BODY)
             return
-        if self.head is None or self.stage in (Stage.TUNNEL, Stage.DONE):
+        if self.head is None or self.stage == TUNNEL or self.stage == DONE:
             return
         if self.at_rest:
             return
@@ -266,30 +285,11 @@ class Exchange:
         if clock is IDLE_CLOCK:
             clock = self.upload = UploadClock()
         if self.awaits_continue or not self.delivery.wants_more:
-            self.timers.clear(Timer.REQUEST_BODY)
+            self.timers.clear(REQUEST_BODY)
             clock.rest(now)
         else:
             until = clock.wait(self.service, self.delivery.held.received, now)
-            self.timers.set(Timer.REQUEST_BODY, until)
-
-    # -- deadlines -----------------------------------------------------------
-
-    def on_timer(self, timer: Timer, now: float) -> None:
-        """One of this exchange's deadlines has come."""
-        if timer is Timer.CONNECT:
-            self.delivery.on_connect_timeout(now)
-        elif timer is Timer.RESPONSE:
-            self.delivery.on_response_timeout(now)
-        elif timer is Timer.QUEUE:
-            self.delivery.lease_or_wait(now)
-        elif timer is Timer.BACKOFF:
-            self.delivery.on_pause_over(now)
-        elif timer is Timer.RESPONSE_BODY:
-            self.fail(ErrorCode.RESPONSE_TIMEOUT, "the response's content stalls", now)
-        elif timer is Timer.REQUEST_BODY:
-            self.fail(ErrorCode.REQUEST_TIMEOUT, "the request's content stalls", now)
-        else:  # TUNNEL: silent for too long
-            self.over(Step.ENDED, None, now)
+            self.timers.set(REQUEST_BODY, until)
 
     # -- endings -------------------------------------------------------------
 
@@ -304,8 +304,8 @@ class Exchange:
 
     def give_up(self, code: ErrorCode, status: int, now: float) -> None:
         """Answer with a status that says what failed, if there can be an answer."""
-        if status == 0 or self.stage in (Stage.STREAMING, Stage.TUNNEL):
-            self.over(Step.BROKEN, code, now)
+        if status == 0 or self.stage == STREAMING or self.stage == TUNNEL:
+            self.over(BROKEN, code, now)
             return
         if VERDICTS[code].close or not self.request_complete:
             self.client.codec.go_away()
@@ -321,7 +321,7 @@ class Exchange:
         now: float,
     ) -> None:
         """Answer the client ourselves; `code` says why, if it is an error."""
-        self.go(Step.BAD_HEAD if self.stage is Stage.IDLE else Step.GIVE_UP)
+        self.go(Step.BAD_HEAD if self.stage == IDLE else Step.GIVE_UP)
         self.tally.status = head.status
         if self.conduct is not None:
             self.conduct.replied(head)
@@ -333,9 +333,9 @@ class Exchange:
             self.tally.sent += len(content)
             codec.send(Body(self.stream, content))
         codec.send(End(self.stream))
-        self.over(Step.ENDED, code, now)
+        self.over(ENDED, code, now)
 
-    def over(self, step: Step, code: ErrorCode | None, now: float) -> None:
+    def over(self, step: int, code: ErrorCode | None, now: float) -> None:
         """End the exchange: settle with the backend, record, tell the connection."""
         client, tunnel = self.client, self.tunnel
         self.go(step)
@@ -352,7 +352,7 @@ class Exchange:
         self.out.append(Access(record))
         if self.conduct is not None:
             self.conduct.finish(code, now)
-        if step is Step.BROKEN:
+        if step == BROKEN:
             client.cut(now, abort=self.answer.unframed)
         else:
             client.exchange_over(self, now)
@@ -378,11 +378,11 @@ class Exchange:
 
     def touch_tunnel(self, now: float) -> None:
         """Something passed through the tunnel: its silence starts anew."""
-        self.timers.set(Timer.TUNNEL, now + self.service.timeouts.tunnel)
+        self.timers.set(TUNNEL_TIMER, now + self.terms.tunnel)
 
     def date(self, now: float) -> bytes:
         """The wall-clock time as an IMF-fixdate."""
-        return self.site.env.http_date(now)
+        return self.site.date(now)
 
     def log(
         self, level: Level, message: str, code: ErrorCode | None, detail: str

@@ -9,7 +9,6 @@ its bytes, and a client may send one byte at a time, so pieces are few.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from lbproto.framing.messages import Body, End
@@ -52,7 +51,7 @@ class HeldContent:
         else:
             self.complete = True
 
-    def take_unsent(self) -> Sequence[Body | End]:
+    def take_unsent(self) -> list[Body | End]:
         """Return what the backend has not got yet, and count it as sent.
 
         Content that piled up comes as one piece: in chunks it needs one size.
@@ -78,11 +77,13 @@ class HeldContent:
     def forget_sent(self) -> None:
         """Drop what was sent; the request cannot be repeated any more."""
         self.intact = False
-        if self.size:
-            left = self._pieces[self._unsent :]
-            self.size = sum(len(it.data) for it in left if isinstance(it, Body))
+        if self._unsent == len(self._pieces):
+            self._pieces.clear()
+            self._unsent = self.size = 0
+            return
         del self._pieces[: self._unsent]
         self._unsent = 0
+        self.size = sum(len(it.data) for it in self._pieces if isinstance(it, Body))
 
     @property
     def overfull(self) -> bool:

@@ -14,7 +14,24 @@ from typing import Final
 
 from lbproto.machine.errors import LocalProtocolError
 
-__all__ = ["PASSING_ON", "TRANSITIONS", "Stage", "Step", "advance", "mermaid"]
+__all__ = [
+    "AWAITING",
+    "BROKEN",
+    "DONE",
+    "ENDED",
+    "FINAL_HEAD",
+    "HEAD",
+    "IDLE",
+    "REUSED",
+    "STREAMING",
+    "TRANSITIONS",
+    "TUNNEL",
+    "Stage",
+    "Step",
+    "advance",
+    "mermaid",
+    "passes_on",
+]
 
 
 class Stage(IntEnum):
@@ -61,9 +78,6 @@ class Step(IntEnum):
     """There will be no complete response."""
 
 
-PASSING_ON: Final = (Stage.AWAITING, Stage.STREAMING)
-"""A backend has the request, and what it says goes to the client."""
-
 TRANSITIONS: Final[Mapping[Stage, Mapping[Step, Stage]]] = {
     Stage.IDLE: {
         Step.HEAD: Stage.CHOOSING,
@@ -96,22 +110,43 @@ TRANSITIONS: Final[Mapping[Stage, Mapping[Step, Stage]]] = {
 }
 
 
-# By number: to find a member of an enumeration in a mapping takes Python a call.
-FOLLOWING: Final = tuple(
-    tuple(TRANSITIONS[stage].get(step) for step in Step) for stage in Stage
-)
+# Plain numbers, since every request asks for them several times: to find a member of
+# an enumeration takes Python a call.
+IDLE: Final = int(Stage.IDLE)
+AWAITING: Final = int(Stage.AWAITING)
+STREAMING: Final = int(Stage.STREAMING)
+TUNNEL: Final = int(Stage.TUNNEL)
+DONE: Final = int(Stage.DONE)
+
+HEAD: Final = int(Step.HEAD)
+REUSED: Final = int(Step.REUSED)
+FINAL_HEAD: Final = int(Step.FINAL_HEAD)
+ENDED: Final = int(Step.ENDED)
+BROKEN: Final = int(Step.BROKEN)
+
+STEPS: Final = len(Step)
+NOWHERE: Final = -1
+FOLLOWING: Final[list[int]] = [
+    int(TRANSITIONS[stage].get(step, NOWHERE)) for stage in Stage for step in Step
+]
 
 
-def advance(stage: Stage, step: Step) -> Stage:
+def advance(stage: int, step: int) -> int:
     """Return the stage that follows.
 
     Raises:
         LocalProtocolError: the table has no such step.
     """
-    following = FOLLOWING[stage][step]
-    if following is None:
-        raise LocalProtocolError(f"no step {step.name} from stage {stage.name}")
+    following = FOLLOWING[stage * STEPS + step]
+    if following == NOWHERE:
+        names = f"step {Step(step).name} from stage {Stage(stage).name}"
+        raise LocalProtocolError(f"no {names}")
     return following
+
+
+def passes_on(stage: int) -> bool:
+    """Tell whether a backend has the request, and its words go to the client."""
+    return AWAITING <= stage <= STREAMING
 
 
 def mermaid() -> str:

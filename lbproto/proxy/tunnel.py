@@ -38,14 +38,15 @@ class Tunnel:
         self.sent = 0
         """Bytes to the client."""
 
-    def data(self, conn: ConnId, data: bytes, out: list[Effect]) -> None:
-        """Pass bytes on to the other side."""
-        if conn == self._client:
-            self.received += len(data)
-            out.append(Send(self._upstream, data))
-        else:
-            self.sent += len(data)
-            out.append(Send(self._client, data))
+    def from_client(self, data: bytes, out: list[Effect]) -> None:
+        """Pass bytes on to the backend."""
+        self.received += len(data)
+        out.append(Send(self._upstream, data))
+
+    def from_backend(self, data: bytes, out: list[Effect]) -> None:
+        """Pass bytes on to the client."""
+        self.sent += len(data)
+        out.append(Send(self._client, data))
 
     def eof(self, conn: ConnId, out: list[Effect]) -> bool:
         """Pass an end of stream on; tell whether both sides have ended."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NewType
 
 from lbproto.machine.effects import Target
+from lbproto.selection.idle import Stack
 
 __all__ = [
     "DRAINING",
@@ -73,9 +74,17 @@ class BackendState:
     ramps_from: float = -math.inf
     current: int = 0
     """Round robin: its smooth weight while it takes no part."""
+    paid: int = 0
+    """Round robin: what it has paid for its turns while it takes part."""
     turn: float = 0.0
     """Least connections: its place among equals."""
     latency: float | None = None
     """Peak EWMA: the average in seconds; None: it has never answered."""
     measured: float = -math.inf
     """When `latency` was true."""
+    name: str = ""
+    """The target as text, for logs."""
+    idle: Stack | None = None
+    """Its idle connections that began with nothing; None: it never had any."""
+    gone: bool = False
+    """Its upstream does without it."""

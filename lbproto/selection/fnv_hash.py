@@ -20,8 +20,8 @@ from typing import Final, TypeAlias
 
 from lbproto.machine.effects import Target
 from lbproto.selection.backend import BackendState
+from lbproto.selection.chooser import Chooser
 from lbproto.selection.members import Members
-from lbproto.selection.policy import Policy
 
 __all__ = ["FnvHash", "fnv1a"]
 
@@ -40,7 +40,7 @@ def fnv1a(data: bytes) -> int:
     return number
 
 
-class FnvHash(Policy):
+class FnvHash(Chooser):
     """Maps keys to the backends of one upstream by a hash."""
 
     __slots__ = ("_ends", "_members", "_order", "_total")

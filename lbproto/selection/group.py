@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-from lbproto.config import Upstream
+from lbproto.config import HashOn, Upstream
 from lbproto.selection.backend import (
     DRAINING,
     EJECTED,
@@ -31,10 +31,10 @@ from lbproto.selection.backend import (
     BackendId,
     BackendState,
 )
+from lbproto.selection.chooser import Chooser
 from lbproto.selection.leases import Members
 from lbproto.selection.load import load
-from lbproto.selection.policies import KEYED, WEIGHS_RAMPS, make_policy
-from lbproto.selection.policy import Policy
+from lbproto.selection.policies import KEYED, OBSERVES, WEIGHS_RAMPS, make_policy
 from lbproto.selection.slow_start import LEAST, ramp
 from lbproto.selection.waiting import Ticket, WaitQueue
 
@@ -51,15 +51,19 @@ class Group:
     """One upstream at work."""
 
     __slots__ = (
+        "_backup",
         "_heap",
+        "_proper",
         "_ramping",
         "_random",
         "_states",
-        "_tiers",
         "_weighs",
         "called",
         "due",
+        "hash_on",
+        "keyed",
         "members",
+        "observes",
         "panic",
         "queue",
         "upstream",
@@ -91,20 +95,27 @@ class Group:
         )
         """Who they are; another object whenever that changes."""
         self._weighs = upstream.policy in WEIGHS_RAMPS
-        self._tiers = tuple(
-            make_policy(
-                upstream.policy,
-                [one for one in self._states.values() if one.backup is backup],
-                self._random,
-                upstream.balance_factor,
-            )
-            for backup in (False, True)
-        )
+        self.keyed = upstream.policy in KEYED
+        """The policy looks at the key of a request."""
+        self.hash_on: HashOn | None = upstream.hash_on if self.keyed else None
+        """What that is made of."""
+        self.observes = upstream.policy in OBSERVES
+        """The policy wants to know how long responses take."""
+        self._proper = self._policy(backup=False)
+        self._backup = self._policy(backup=True)
         for state in self._states.values():
             if not self._is_in(state):
                 self._tier(state).leave(state)
         self._ramping = [one for one in self._ramping if one.id in self._states]
         self.queue.resize(upstream.max_queue, upstream.queue_timeout)
+
+    def _policy(self, *, backup: bool) -> Chooser:
+        return make_policy(
+            self.upstream.policy,
+            [one for one in self._states.values() if one.backup is backup],
+            self._random,
+            self.upstream.balance_factor,
+        )
 
     def disband(self) -> None:
         """Let the policies write down what they know about each backend."""
@@ -126,11 +137,6 @@ class Group:
         state = self._states.get(backend)
         return state if state is not None and self._is_in(state) else None
 
-    @property
-    def keyed(self) -> bool:
-        """The policy looks at the key of a request."""
-        return self.upstream.policy in KEYED
-
     # -- choosing ------------------------------------------------------------
 
     def choose(
@@ -142,16 +148,14 @@ class Group:
         if not key and self.keyed:
             key = b"%d" % int(self._random() * 0x100000000)
         if not tried and not self._ramping:
-            proper, backup = self._tiers
-            return (
-                proper.pick(key, now)
-                or backup.pick(key, now)
-                or self._last_resort(tried)
-            )
+            chosen = self._proper.pick(key, now)
+            if chosen is None:
+                chosen = self._backup.pick(key, now)
+            return self._last_resort(tried) if chosen is None else chosen
         known = [
             self._states[one] for one in dict.fromkeys(tried) if one in self._states
         ]
-        for tier in self._tiers:
+        for tier in (self._proper, self._backup):
             aside = [
                 one for one in known if self._tier(one) is tier and self._is_in(one)
             ]
@@ -161,7 +165,7 @@ class Group:
         return self._last_resort(tried)
 
     def _beside(
-        self, tier: Policy, aside: list[BackendState], key: bytes, now: float
+        self, tier: Chooser, aside: list[BackendState], key: bytes, now: float
     ) -> BackendState | None:
         """Choose one of a tier that is not aside, and ready for the request."""
         for backend in aside:
@@ -320,8 +324,8 @@ class Group:
     def _is_in(self, backend: BackendState) -> bool:
         return not backend.barred & self._mask
 
-    def _tier(self, backend: BackendState) -> Policy:
-        return self._tiers[backend.backup]
+    def _tier(self, backend: BackendState) -> Chooser:
+        return self._backup if backend.backup else self._proper
 
     def _ramped(self, backend: BackendState) -> None:
         if self._is_in(backend):

@@ -25,8 +25,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from lbproto.selection.backend import BackendState
+from lbproto.selection.chooser import Chooser
 from lbproto.selection.members import Members
-from lbproto.selection.policy import Policy
 
 __all__ = ["POINTS", "Ketama"]
 
@@ -36,7 +36,7 @@ POINTS: Final = 160
 _pack = struct.Struct("<I").pack
 
 
-class Ketama(Policy):
+class Ketama(Chooser):
     """Maps keys to the backends of one upstream by a ring."""
 
     __slots__ = ("_hashes", "_members", "_owners")

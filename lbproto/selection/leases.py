@@ -6,9 +6,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Literal, NewType, TypeAlias
 
 from lbproto.machine.effects import Log, Target
-from lbproto.machine.values import value
+from lbproto.machine.values import ConnId, value
 from lbproto.selection.backend import BackendId, BackendState
-from lbproto.selection.pool import PoolKey
+from lbproto.selection.idle import PoolKey
 from lbproto.selection.waiting import Ticket
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STRANGER",
+    "UNKNOWN",
     "BackendStats",
-    "Held",
     "Lease",
     "LeaseId",
     "Members",
@@ -47,16 +47,51 @@ class Outcome(Enum):
     """The client left, or we gave up; the backend is not to blame."""
 
 
-@value
 class Lease:
     """The right to try one backend for one exchange."""
 
-    id: LeaseId
-    backend: BackendId
-    target: Target
-    proxy_protocol: Literal["v1", "v2"] | None = None
-    """The PROXY header that its connections begin with."""
+    __slots__ = (
+        "answered",
+        "backend",
+        "failed",
+        "held",
+        "id",
+        "idle",
+        "name",
+        "proxy_protocol",
+        "since",
+        "standing",
+        "state",
+        "target",
+    )
 
+    def __init__(
+        self,
+        id: LeaseId,
+        backend: BackendId,
+        target: Target,
+        proxy_protocol: Literal["v1", "v2"] | None = None,
+    ) -> None:
+        self.id = id
+        self.backend = backend
+        self.target = target
+        self.proxy_protocol = proxy_protocol
+        """The PROXY header that its connections begin with."""
+        self.name = ""
+        """The target as text, where that was known."""
+        self.idle: ConnId = UNKNOWN
+        """A connection that came along; `NOBODY`: there is none."""
+        # What only the balancer looks at.
+        self.held = True
+        self.state: BackendState | None = None
+        self.standing: Standing | None = None
+        self.since = 0.0
+        self.answered = False
+        self.failed = False  # the response said so itself
+
+
+UNKNOWN: Final = ConnId(-1)
+"""It was not looked for a connection."""
 
 STRANGER: Final = BackendId(-1)
 """A server that belongs to no upstream."""
@@ -68,20 +103,6 @@ def pool_key(lease: Lease, preface: bytes) -> PoolKey:
         return lease.backend, preface
     target = lease.target
     return (target.host, target.port, target.path, target.tls), preface
-
-
-class Held:
-    """A lease that is held, of a backend of an upstream."""
-
-    __slots__ = ("answered", "backend", "failed", "since", "standing")
-
-    def __init__(self, backend: BackendState, standing: Standing, since: float) -> None:
-        self.backend = backend
-        self.standing = standing
-        self.since = since
-        self.answered = False
-        self.failed = False
-        """The response said so itself."""
 
 
 @value

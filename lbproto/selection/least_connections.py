@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 from lbproto.selection.backend import BackendId, BackendState
+from lbproto.selection.chooser import Chooser
 from lbproto.selection.load import load
-from lbproto.selection.policy import Policy
 
 __all__ = ["LeastConnections"]
 
@@ -29,7 +29,7 @@ SLACK: Final = 16
 """Spares a small heap from being rebuilt all the time."""
 
 
-class LeastConnections(Policy):
+class LeastConnections(Chooser):
     """Compares the loads of the backends of one upstream."""
 
     __slots__ = ("_clock", "_count", "_entries", "_heap")
@@ -48,7 +48,8 @@ class LeastConnections(Policy):
         heap, entries = self._heap, self._entries
         while heap:
             entry = heap[0]
-            if entries.get(entry[2]) is entry:
+            known = entries.get(entry[2])
+            if known is not None and known[3] == entry[3]:
                 return entry[4]
             heapq.heappop(heap)
         return None
@@ -87,7 +88,7 @@ class LeastConnections(Policy):
             return
         heap = self._heap
         entry = self._entry(backend)
-        if heap[0] is old:
+        if heap[0][3] == old[3]:
             heapq.heapreplace(heap, entry)
             return
         heapq.heappush(heap, entry)

@@ -25,8 +25,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from lbproto.selection.backend import BackendState
+from lbproto.selection.chooser import Chooser
 from lbproto.selection.members import Members
-from lbproto.selection.policy import Policy
 
 __all__ = ["SIZES", "Maglev"]
 
@@ -34,7 +34,7 @@ SIZES: Final = (65537, 131101, 262147, 524309, 1048583)
 """Primes, each the first after a power of two."""
 
 
-class Maglev(Policy):
+class Maglev(Chooser):
     """Maps keys to the backends of one upstream by a table."""
 
     __slots__ = ("_members", "_size", "_table")

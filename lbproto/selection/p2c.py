@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from lbproto.selection.backend import BackendState
+from lbproto.selection.chooser import Chooser
 from lbproto.selection.draw import Lots
 from lbproto.selection.load import load
-from lbproto.selection.policy import Policy
 
 __all__ = ["P2C"]
 
 
-class P2C(Policy):
+class P2C(Chooser):
     """Draws two of the backends of one upstream and compares their loads."""
 
     __slots__ = ("_lots", "_random")

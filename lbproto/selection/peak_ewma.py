@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from lbproto.selection.backend import BackendState
+from lbproto.selection.chooser import Chooser
 from lbproto.selection.draw import Lots
-from lbproto.selection.policy import Policy
 
 __all__ = ["DECAY", "PENALTY", "WORST", "PeakEwma"]
 
@@ -35,7 +35,7 @@ WORST: Final = 300.0
 """Seconds that a failure counts for at most."""
 
 
-class PeakEwma(Policy):
+class PeakEwma(Chooser):
     """Draws two of the backends of one upstream and compares their costs."""
 
     __slots__ = ("_lots", "_random")

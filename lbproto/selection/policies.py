@@ -7,17 +7,17 @@ from typing import Final
 
 from lbproto.config import PolicyName
 from lbproto.selection.backend import BackendState
+from lbproto.selection.chooser import Chooser
 from lbproto.selection.fnv_hash import FnvHash
 from lbproto.selection.ketama import Ketama
 from lbproto.selection.least_connections import LeastConnections
 from lbproto.selection.maglev import Maglev
 from lbproto.selection.p2c import P2C
 from lbproto.selection.peak_ewma import PeakEwma
-from lbproto.selection.policy import Policy
 from lbproto.selection.round_robin import RoundRobin
 from lbproto.selection.weighted_random import Random
 
-__all__ = ["KEYED", "WEIGHS_RAMPS", "make_policy"]
+__all__ = ["KEYED", "OBSERVES", "WEIGHS_RAMPS", "make_policy"]
 
 KEYED: Final = frozenset({"hash", "ketama", "maglev"})
 """These give a key its backend; the others do not look at it."""
@@ -25,13 +25,16 @@ KEYED: Final = frozenset({"hash", "ketama", "maglev"})
 WEIGHS_RAMPS: Final = frozenset({"least_connections", "p2c", "peak_ewma"})
 """These count a slow start as a part of the load; the others know nothing of it."""
 
+OBSERVES: Final = frozenset({"peak_ewma"})
+"""These go by how long responses take to begin."""
+
 
 def make_policy(
     name: PolicyName,
     backends: Sequence[BackendState],
     random: Callable[[], float],
     balance_factor: int | None = None,
-) -> Policy:
+) -> Chooser:
     """Make the policy of a name, with all backends in.
 
     `random` gives numbers in [0, 1); `balance_factor` is a percentage above 100, for

@@ -57,6 +57,7 @@ def draw_up(
 def _describe(state: BackendState, backend: Backend, upstream: Upstream) -> None:
     """Write down what the configuration says of a backend."""
     state.target = replace(backend.target, tls=upstream.tls)
+    state.name = str(state.target)
     state.proxy_protocol = upstream.proxy_protocol
     state.weight = backend.weight
     state.backup = backend.backup

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from lbproto.selection.backend import BackendState
+from lbproto.selection.chooser import Chooser
 from lbproto.selection.draw import Lots
-from lbproto.selection.policy import Policy
 
 __all__ = ["Random"]
 
 
-class Random(Policy):
+class Random(Chooser):
     """Draws among the backends of one upstream."""
 
     __slots__ = ("_lots", "_random")

@@ -242,7 +242,9 @@ class Everything(RuleBasedStateMachine):
     @invariant()
     def all_that_are_well_and_no_others_are_in(self) -> None:
         group = self.balancer._standings["web"].group
-        for tier, backup in zip(group._tiers, (False, True), strict=True):
+        for tier, backup in zip(
+            (group._proper, group._backup), (False, True), strict=True
+        ):
             mine = [one for one in group.backends if one.backup is backup]
             inside = [one for one in mine if group._is_in(one)]
             walked = list(unique(tier.walk(b"x", self.now), 100))

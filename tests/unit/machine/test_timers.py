@@ -43,7 +43,8 @@ def test_cleared_timers_do_not_fire() -> None:
     table = TimerTable()
     for timer in Timer:
         table.set(timer, 1.0)
-    table.clear(Timer.HEAD, Timer.CONNECT)
+    table.clear(Timer.HEAD)
+    table.clear(Timer.CONNECT)
     assert not table.armed(Timer.HEAD)
     assert table.armed(Timer.RESPONSE)
     table.clear_all()

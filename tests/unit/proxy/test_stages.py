@@ -18,7 +18,7 @@ def test_a_step_is_in_the_table_or_refused(stage: Stage, step: Step) -> None:
         with pytest.raises(LocalProtocolError, match=f"{step.name}.*{stage.name}"):
             advance(stage, step)
     else:
-        assert advance(stage, step) is following
+        assert advance(stage, step) == following
 
 
 def test_every_stage_is_reached_and_leads_to_the_end() -> None:

@@ -44,8 +44,8 @@ def test_only_what_was_offered_may_be_switched_to(
 
 def test_bytes_cross_and_are_counted() -> None:
     tunnel, out = Tunnel(CLIENT, BACKEND), list[Effect]()
-    tunnel.data(CLIENT, b"ping", out)
-    tunnel.data(BACKEND, b"pong!", out)
+    tunnel.from_client(b"ping", out)
+    tunnel.from_backend(b"pong!", out)
     assert out == [Send(BACKEND, b"ping"), Send(CLIENT, b"pong!")]
     assert (tunnel.received, tunnel.sent) == (4, 5)
 
@@ -64,8 +64,8 @@ def test_an_end_is_passed_on_and_two_ends_are_the_end(
 def test_the_sides_are_counted_apart() -> None:
     tunnel, out = Tunnel(CLIENT, BACKEND), list[Effect]()
     for size in (1, 10, 100):
-        tunnel.data(CLIENT, b"c" * size, out)
-        tunnel.data(BACKEND, b"b" * (2 * size), out)
+        tunnel.from_client(b"c" * size, out)
+        tunnel.from_backend(b"b" * (2 * size), out)
     assert (tunnel.received, tunnel.sent) == (111, 222)
 
 
@@ -73,5 +73,6 @@ def test_the_sides_are_counted_apart() -> None:
 def test_after_one_end_the_other_side_may_go_on(first: ConnId, other: ConnId) -> None:
     tunnel, out = Tunnel(CLIENT, BACKEND), list[Effect]()
     tunnel.eof(first, out)
-    tunnel.data(other, b"still here", out)
+    send = tunnel.from_client if other == CLIENT else tunnel.from_backend
+    send(b"still here", out)
     assert out == [HalfClose(other), Send(first, b"still here")]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from lbproto.config import Backend, Config, Upstream
-from lbproto.machine.effects import Target
+from lbproto.machine.effects import Effect, Target
 from lbproto.machine.errors import LocalProtocolError
 from lbproto.selection.backend import RESTING, BackendId
 from lbproto.selection.balancer import (
@@ -20,10 +19,12 @@ from lbproto.selection.balancer import (
     Outcome,
     Stats,
 )
+from lbproto.selection.leases import UNKNOWN
+from lbproto.selection.pool import NOBODY
 from lbproto.selection.waiting import Ticket, TicketId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 
 class World:
@@ -34,18 +35,16 @@ class World:
         self.held = False
 
     @property
-    def guard(self) -> AbstractContextManager[object]:
-        return self._guarded()
+    def guard(self) -> World:
+        return self
 
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         assert not self.held
         self.held = True
         self.taken += 1
-        try:
-            yield
-        finally:
-            self.held = False
+
+    def __exit__(self, *_: object) -> None:
+        self.held = False
 
     def random(self) -> float:
         return 0.5
@@ -244,4 +243,35 @@ def test_every_use_of_shared_state_holds_the_guard_once():
     one.expire(0.0)
     assert one.pool_deadline == math.inf
     one.stats()
-    assert env.taken == 16
+    assert env.taken == 14
+
+
+def test_a_lease_and_its_connection_come_and_go_at_once():
+    env = World()
+    one = balancer(1, env=env)
+    conn, out = one.mint(), list[Effect]()
+    first = one.lease("web", (), 0.0, idle=True)
+    assert first is not None
+    assert first.idle == UNKNOWN, "it has never had any"
+    assert one.give_back(first, conn, 5.0, b"", 0.0, out)
+    again = one.lease("web", (), 0.0, idle=True)
+    assert again is not None
+    assert again.idle == conn
+    third = one.lease("web", (), 0.0, idle=True)
+    assert third is not None
+    assert third.idle == NOBODY
+    assert env.taken == 5
+    with pytest.raises(LocalProtocolError, match="not held"):
+        one.give_back(first, conn, 5.0, b"", 0.0, out)
+    assert one.stats().idle == 0
+    assert out == []
+
+
+def test_news_go_out_with_the_connection_that_is_given_back():
+    one = balancer(1, 1)
+    conn, out = one.mint(), list[Effect]()
+    lease = leased(one)
+    one.set_health(lease.backend, False, 0.0, "refused").log.clear()
+    upstreams = {"web": Upstream(name="web", backends=())}
+    assert one.update(upstreams, 0.0).log
+    assert not one.give_back(lease, conn, 5.0, b"", 0.0, out)

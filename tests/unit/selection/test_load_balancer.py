@@ -34,6 +34,7 @@ from lbproto import (
     TcpHealthCheck,
 )
 from lbproto.machine.tls import ClientTls
+from lbproto.selection.backend import BackendId
 from lbproto.selection.chance import Draws
 from lbproto.selection.checks import description
 from lbproto.selection.load_balancer import PolicyClass
@@ -276,6 +277,16 @@ def test_a_policy_may_be_the_programs_own() -> None:
     assert picks(upstreams, 1) == [B]
     upstreams.set_health(C, True)
     assert picks(upstreams, 1) == [C]
+
+
+def test_what_a_policy_of_ones_own_need_not_know_it_ignores() -> None:
+    upstreams = LoadBalancer.try_from_iter([A, B], Last)
+    upstreams.leased(B)
+    upstreams.observe(B, 0.1, 1.0, failed=True)
+    upstreams.released(B)
+    (policy := Last([])).ramped(BackendState(BackendId(1), "web", Target("a", 80)))
+    assert policy.pick(b"", 0.0) is None
+    assert picks(upstreams, 1) == [B]
 
 
 # -- other backends -----------------------------------------------------------------
