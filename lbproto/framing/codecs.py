@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
 from lbproto.framing.codec import ClientCodec, CodecLimits, ServerCodec
@@ -18,17 +16,21 @@ __all__ = ["Framing"]
 class Framing:
     """Makes codecs of one kind, with the same limits."""
 
-    __slots__ = ("client", "server")
-
-    server: Callable[[], ServerCodec]
-    """Make the codec for a client connection."""
-    client: Callable[[], ClientCodec]
-    """Make the codec for one exchange with a backend."""
+    __slots__ = ("_limits", "_requests", "_responses")
 
     def __init__(self, kind: Literal["native", "h11"], limits: CodecLimits) -> None:
-        if kind == "h11":
-            self.server = partial(H11ServerCodec, limits)
-            self.client = partial(H11ClientCodec, limits)
-        else:
-            self.server = partial(NativeServerCodec, UsualRequests(limits))
-            self.client = partial(NativeClientCodec, UsualResponses(limits))
+        self._limits = limits if kind == "h11" else None
+        self._requests = UsualRequests(limits)
+        self._responses = UsualResponses(limits)
+
+    def server(self) -> ServerCodec:
+        """Make the codec for a client connection."""
+        if self._limits is not None:
+            return H11ServerCodec(self._limits)
+        return NativeServerCodec(self._requests)
+
+    def client(self) -> ClientCodec:
+        """Make the codec for one exchange with a backend."""
+        if self._limits is not None:
+            return H11ClientCodec(self._limits)
+        return NativeClientCodec(self._responses)

@@ -17,7 +17,7 @@ from lbproto.framing.body import (
     LengthDecoder,
     UntilCloseDecoder,
 )
-from lbproto.framing.codec import CodecLimits
+from lbproto.framing.codec import ClientCodec, CodecLimits
 from lbproto.framing.h11framer import Framer, mirror_request
 from lbproto.framing.head import GatedResponse, ResponseReader
 from lbproto.framing.messages import (
@@ -36,8 +36,8 @@ from lbproto.machine.errors import ErrorCode, LocalProtocolError, RemoteProtocol
 __all__ = ["H11ClientCodec"]
 
 
-class H11ClientCodec:
-    """Our side of a backend's connection, for one exchange; a `ClientCodec`."""
+class H11ClientCodec(ClientCodec):
+    """Our side of a backend's connection, for one exchange."""
 
     __slots__ = (
         "_framer",

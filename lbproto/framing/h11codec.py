@@ -18,7 +18,7 @@ from __future__ import annotations
 import h11
 
 from lbproto.framing.body import ChunkedDecoder, Decoder, LengthDecoder
-from lbproto.framing.codec import CodecLimits
+from lbproto.framing.codec import CodecLimits, ServerCodec
 from lbproto.framing.grammar import content_length
 from lbproto.framing.h11client import H11ClientCodec
 from lbproto.framing.h11framer import Framer, mirror_response
@@ -43,8 +43,8 @@ from lbproto.machine.errors import ErrorCode, LocalProtocolError, RemoteProtocol
 __all__ = ["H11ClientCodec", "H11ServerCodec"]
 
 
-class H11ServerCodec:
-    """Our side of a client's connection; a `ServerCodec`."""
+class H11ServerCodec(ServerCodec):
+    """Our side of a client's connection."""
 
     __slots__ = (
         "_closing",

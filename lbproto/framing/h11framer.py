@@ -8,7 +8,7 @@ of it. h11 gets the bytes of exactly one message, through its public interface.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import h11
 
@@ -107,7 +107,8 @@ class Framer:
         events: list[HttpEvent] = []
         connection = self._connection
         while isinstance(event := connection.next_event(), h11.Data):
-            pieces.append(event.data)
+            content: Any = event  # it says bytes, and has a bytearray
+            pieces.append(bytes(content.data))
         if pieces:
             events.append(Body(stream, b"".join(pieces)))
         if isinstance(event, h11.EndOfMessage):

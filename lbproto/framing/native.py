@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from lbproto.framing.body import ChunkedDecoder
+from lbproto.framing.codec import ServerCodec
 from lbproto.framing.grammar import content_length
 from lbproto.framing.head import RequestReader
 from lbproto.framing.messages import (
@@ -43,8 +44,8 @@ __all__ = ["NativeServerCodec"]
 NO_CONTENT: Final = length(0)
 
 
-class NativeServerCodec:
-    """Our side of a client's connection; a `ServerCodec`."""
+class NativeServerCodec(ServerCodec):
+    """Our side of a client's connection."""
 
     __slots__ = (
         "_answered",

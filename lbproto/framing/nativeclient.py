@@ -8,6 +8,7 @@ is good for another one only if every byte of it made sense (RFC 9112 9.3).
 from __future__ import annotations
 
 from lbproto.framing.body import ChunkedDecoder
+from lbproto.framing.codec import ClientCodec
 from lbproto.framing.head import ResponseReader
 from lbproto.framing.messages import (
     HTTP10,
@@ -28,8 +29,8 @@ from lbproto.machine.errors import ErrorCode, LocalProtocolError, RemoteProtocol
 __all__ = ["NativeClientCodec"]
 
 
-class NativeClientCodec:
-    """Our side of a backend's connection, for one exchange; a `ClientCodec`."""
+class NativeClientCodec(ClientCodec):
+    """Our side of a backend's connection, for one exchange."""
 
     __slots__ = (
         "_decoder",

@@ -55,10 +55,13 @@ def begins_with(data: bytes, begin: int, lower: bytes) -> bool:
     Raises:
         IndexError: the data ends first.
     """
-    at: i64 = begin
-    # Upper case is lower case without this bit.
-    for octet in lower:
-        if data[at] | 0x20 != octet:
+    at: i64 = 0
+    size: i64 = len(lower)
+    first: i64 = begin
+    while at < size:
+        octet: i64 = data[first + at]
+        wanted: i64 = lower[at]
+        if octet | 0x20 != wanted:  # upper case is without this bit
             return False
         at += 1
     return True

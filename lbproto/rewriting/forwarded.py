@@ -72,9 +72,26 @@ def set_forwarding(
         headers.append_header(b"X-Forwarded-Host", authority)
 
 
-@lru_cache(maxsize=1024)
+MOST: Final = 1024
+"""How many clients' lines are kept."""
+
+PLAIN: Final[dict[str, bytes]] = {}
+SECURE: Final[dict[str, bytes]] = {}
+"""By address. Compiled, a dictionary takes a fifth of what `lru_cache` does."""
+
+
 def told_lines(address: str, secure: bool) -> bytes:
     """Write the lines that are the same for all requests of a client's connection."""
+    known = SECURE if secure else PLAIN
+    lines = known.get(address)
+    if lines is None:
+        if len(known) >= MOST:
+            known.clear()
+        lines = known[address] = _told_lines(address, secure)
+    return lines
+
+
+def _told_lines(address: str, secure: bool) -> bytes:
     scheme = b"https" if secure else b"http"
     return b"%b\r\n%b\r\n" % (
         field_line(b"X-Forwarded-For", address.encode("ascii")),

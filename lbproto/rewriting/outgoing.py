@@ -12,17 +12,16 @@ backend starts from the same facts.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
 
 from lbproto.config import Service
 from lbproto.framing.headers import Headers, field_line
 from lbproto.framing.messages import (
     HTTP10,
+    HTTP11,
     NO_OPTIONS,
     RequestHead,
     ResponseHead,
-    Version,
 )
 from lbproto.machine.events import PeerInfo
 from lbproto.rewriting.forwarded import (
@@ -52,6 +51,10 @@ TOLD: Final[tuple[bytes, ...]] = (
 )
 TOLD_AND_VIA: Final = TOLD + VIA
 FORWARDED: Final = (b"forwarded",)
+
+VIA_10: Final[dict[bytes, bytes]] = {}
+VIA_11: Final[dict[bytes, bytes]] = {}
+"""The lines that name us, by pseudonym; a configuration has few."""
 
 RECEIVED_BY: Final = re.compile(rb"(?:\A|,)[ \t]*+[^ \t,]++[ \t]++([^ \t,]++)")
 """The second word of each member of Via (RFC 9110 7.6.3)."""
@@ -135,12 +138,11 @@ def _ordinary_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Hea
 
     Whether the peer is trusted makes no difference: it gives no account of a client.
     """
-    lines = told_lines(peer.address, peer.tls is not None)
-    lines += b"X-Forwarded-Host: %b\r\n" % head.authority
-    names = TOLD
-    if service.via is not None:
-        lines += _via_line(head.version is HTTP10, service.via)
-        names = TOLD_AND_VIA
+    told = told_lines(peer.address, peer.tls is not None)
+    via, pseudonym, names = b"", service.via, TOLD
+    if pseudonym is not None:
+        via, names = _via_line(head.version is HTTP10, pseudonym), TOLD_AND_VIA
+    lines = b"%bX-Forwarded-Host: %b\r\n%b" % (told, head.authority, via)
     if service.forwarded:
         lines += forwarded_line(head.authority, peer)
         names += FORWARDED
@@ -203,8 +205,9 @@ def downstream_response(
     if not final or head.status == 204:
         # RFC 9110 8.6: no such response has a length.
         headers.remove_header(b"content-length")
-    if final:
-        apply_rules(headers, service.response_headers, request, peer)
+    rules = service.response_headers
+    if final and (rules.remove or rules.set or rules.add):
+        apply_rules(headers, rules, request, peer)
     return ResponseHead(
         request.stream,
         head.status,
@@ -217,11 +220,15 @@ def downstream_response(
     )
 
 
-@lru_cache(maxsize=64)
 def _via_line(old: bool, pseudonym: bytes) -> bytes:
     """Write what says that we received a request of 1.0, or else of 1.1."""
-    version = HTTP10 if old else Version.HTTP11
-    return field_line(b"Via", version.value + b" " + pseudonym) + b"\r\n"
+    known = VIA_10 if old else VIA_11
+    line = known.get(pseudonym)
+    if line is None:
+        version = HTTP10 if old else HTTP11
+        line = field_line(b"Via", version.value + b" " + pseudonym) + b"\r\n"
+        known[pseudonym] = line
+    return line
 
 
 def _drop_underscores(headers: Headers) -> None:

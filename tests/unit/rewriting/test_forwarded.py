@@ -10,6 +10,7 @@ from lbproto.config import Service
 from lbproto.framing.headers import Headers
 from lbproto.machine.events import PeerInfo, TlsInfo
 from lbproto.rewriting.forwarded import (
+    MOST,
     forwarded_line,
     is_trusted,
     set_forwarding,
@@ -110,6 +111,14 @@ def test_what_is_told_of_a_client_is_the_same_where_nothing_was_said(tls):
     set_forwarding(headers, b"", peer(tls=tls), trusted=False)
     told = told_lines("192.0.2.1", tls is not None)
     assert headers.wire() == b"Host: a\r\n" + told
+
+
+def test_clients_are_told_apart_however_many_there_are():
+    addresses = [f"192.0.{at // 256}.{at % 256}" for at in range(MOST + 2)]
+    for address in [*addresses, *addresses[:2]]:
+        line = b"X-Forwarded-For: " + address.encode()
+        assert told_lines(address, secure=False).startswith(line + b"\r\n")
+        assert told_lines(address, secure=True).endswith(b": https\r\n")
 
 
 @pytest.mark.parametrize(
