@@ -359,12 +359,13 @@ class ChunkedDecoder:
             raise _syntax("no CRLF after the data of a chunk", bytes((byte,)))
 
     def _trailer_line(self, data: bytes, at: int) -> int:
-        limit = self._limits.trailer_size
+        limit = self._limits.trailer_size + len(b"\r\n")  # of the line that ends it
         room = limit - self._trailer_size - len(self._line)
         line, at = self._take_line(data, at, room)
         if line is None:
             if self._trailer_size + len(self._line) >= limit:
-                detail = f"a trailer section of more than {limit} bytes"
+                most = self._limits.trailer_size
+                detail = f"a trailer section of more than {most} bytes"
                 raise RemoteProtocolError(ErrorCode.FIELDS_TOO_LARGE, detail)
             return at
         self._trailer_size += len(line)

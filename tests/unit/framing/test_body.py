@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,18 @@ GOOD = [
 ]
 
 
+@pytest.mark.parametrize(("size", "trailers"), [(0, b""), (6, b"A: b\r\n")])
+def test_the_line_that_ends_trailers_is_none_of_their_bytes(size, trailers):
+    limits = replace(LIMITS, trailer_size=size)
+    wire = b"1\r\nx\r\n0\r\n" + trailers + b"\r\n"
+    for pieces in cuts.segmentations(wire, every=1):
+        assert decode(ChunkedDecoder(limits), pieces) == (b"x", len(wire), None)
+    wire = wire[:-2] + b"C: d\r\n\r\n"
+    for pieces in cuts.segmentations(wire, every=1):
+        found = decode(ChunkedDecoder(limits), pieces)
+        assert (found[0], found[2]) == (b"x", ErrorCode.FIELDS_TOO_LARGE)
+
+
 @pytest.mark.parametrize(("wire", "content"), GOOD)
 def test_chunked_content_is_the_same_however_it_is_cut(wire, content):
     for pieces in cuts.segmentations(wire + b"GET /", every=1):
@@ -84,9 +98,9 @@ def test_chunked_content_is_the_same_however_it_is_cut(wire, content):
         (b"1\r\nx\r\n3E8\r\n", b"x", None, ErrorCode.CONTENT_TOO_LARGE),
         (b"0\r\nA: " + b"b" * 100, b"", None, ErrorCode.FIELDS_TOO_LARGE),
         (
-            b"0\r\nA: " + b"b" * 55 + b"\r\n\r\n",
+            b"0\r\nA: " + b"b" * 56 + b"\r\n\r\n",
             b"",
-            b"0\r\nA: " + b"b" * 55 + b"\r\n\r",
+            b"0\r\nA: " + b"b" * 56 + b"\r\n\r",
             ErrorCode.FIELDS_TOO_LARGE,
         ),
         (b"0\r\n" + b"A: b\r\n" * 4, b"", None, ErrorCode.FIELDS_TOO_LARGE),
