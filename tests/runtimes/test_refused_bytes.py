@@ -24,11 +24,7 @@ from tests.runtimes.wire import PATIENCE, Wire, dial
 from tests.scenario import vectors
 
 SPECIAL = {"steps", "config", "client_then", "delay_ms"}
-ROWS = {
-    row["id"]: row
-    for row in vectors.load()
-    if not SPECIAL & set(row) and row["id"] not in vectors.NEEDS_ROUTES
-}
+ROWS = {row["id"]: row for row in vectors.load() if not SPECIAL & set(row)}
 PROBE = b"GET /probe HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n"
 PROBED = reply(b"probed")
 

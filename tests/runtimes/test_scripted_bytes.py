@@ -37,9 +37,7 @@ ELSEWHERE = {
 ROWS = {
     row["id"]: row
     for row in vectors.load()
-    if SPECIAL & set(row)
-    and row["id"] not in vectors.NEEDS_ROUTES
-    and row["id"] not in ELSEWHERE
+    if SPECIAL & set(row) and row["id"] not in ELSEWHERE
 }
 SCALE = 0.3
 """What a second of a row lasts here."""
@@ -56,6 +54,9 @@ def service_keys(overrides: dict[str, Any]) -> dict[str, Any]:
         elif key in vectors.TIMEOUTS:
             seconds = keys.setdefault("timeouts", {})
             seconds[vectors.TIMEOUTS[key]] = value * SCALE
+        elif key == "deny_path":
+            denied = {"match": {"path": value}, "respond": {"status": 403}}
+            keys["routes"] = [denied]
         else:
             keys[NAMES.get(key, key)] = value
     return keys

@@ -18,7 +18,17 @@ from typing import Any, Literal
 
 import h11
 
-from lbproto.config import Backend, Config, Limits, Service, Timeouts, Upstream
+from lbproto.config import (
+    Backend,
+    Config,
+    Limits,
+    Match,
+    Respond,
+    Route,
+    Service,
+    Timeouts,
+    Upstream,
+)
 from lbproto.machine.effects import Target
 from lbproto.machine.events import ConnectError
 from lbproto.testing.sim import Endpoint, Sim, SimBackend
@@ -52,9 +62,6 @@ TIMEOUTS = {
     "response_timeout": "response_header",
 }
 
-NEEDS_ROUTES = {"upg-premature": "deny_path is a rule of routes"}
-"""Vectors that need something which is not there yet, and what."""
-
 
 def load() -> list[Vector]:
     texts = [(DATA / name).read_text("utf-8") for name in FILES]
@@ -78,6 +85,9 @@ def config(overrides: dict[str, Any], framing: Framing = "native") -> Config:
             timeouts[TIMEOUTS[key]] = float(value)
         elif key == "proxy_status":
             service[key] = value
+        elif key == "deny_path":
+            denied = Route(match=Match(path=value), respond=Respond(status=403))
+            service["routes"] = (denied,)
         elif key == "allow_upgrade":
             service["upgrades"] = tuple(name.encode() for name in value)
         elif key == "via_pseudonym":
