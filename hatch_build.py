@@ -160,6 +160,9 @@ def _compile(root: Path, modules: list[str], folder: Path) -> None:
                 # What another compiler warns of is no reason to go without.
                 flags = one.extra_compile_args
                 one.extra_compile_args = [it for it in flags if it != "-Werror"]
+                # What is called from outside is reached by tables; the rest can be
+                # called without a detour, and inlined.
+                one.extra_compile_args.append("-fvisibility=hidden")
             build = Distribution({"ext_modules": extensions}).get_command_obj(
                 "build_ext"
             )
