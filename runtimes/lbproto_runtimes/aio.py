@@ -9,15 +9,14 @@ inside a program's own loop:
 from __future__ import annotations
 
 import asyncio
-import math
 import select
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
-from lbproto_runtimes import server
 from lbproto_runtimes.awaiting import Awaiting
 from lbproto_runtimes.env import WallClockEnv
-from lbproto_runtimes.server import FromAnyThread
+from lbproto_runtimes.server import FromAnyThread, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.logs import Logs
 
-__all__ = ["AsyncioRuntime", "Server", "UvloopRuntime", "serve"]
+__all__ = ["AsyncioRuntime", "LoopHost", "Server", "UvloopRuntime", "serve"]
 
 LAST_WORDS: Final = 5.0
 """Seconds in which applications may end what they do after the last response."""
@@ -38,41 +37,41 @@ TICK: Final = 0.001
 """Seconds; a timer of uvloop may be as much early, and would have to be set again."""
 
 
-class Server(server.Server):
-    """A gateway on the running event loop."""
+class LoopHost:
+    """Runs the hub of a server on the running event loop."""
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        listeners: Sequence[Listener],
-        logs: Logs,
-        contexts: Contexts | None = None,
-    ) -> None:
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._server: Server | None = None
         self._done = asyncio.Event()
         self.awaiting: Awaiting | None = Awaiting(self._loop)
         """Who awaits what applications return."""
-        super().__init__(gateway, listeners, logs, contexts, host=self)
-        self.finished = self._done.set
-        self._loop.add_reader(self.hub.fileno(), self.hub.turn)
+
+    def run(self, server: Server) -> None:
+        """Have a server's turns from now on, whenever there is something to do."""
+        self._server = server
+        server.finished = self._done.set
+        self._loop.add_reader(server.hub.fileno(), server.hub.turn)
 
     async def wait(self) -> None:
-        """Return when everything has ended."""
+        """Return when everything has ended; if it is cancelled, all stops at once."""
+        assert self._server is not None, "one is run before that"
         try:
             await self._done.wait()
         except asyncio.CancelledError:
-            self.stop()
+            self._server.stop()
             raise
         finally:
-            assert self.awaiting is not None, "made with the server"
-            await self.awaiting.end(0.0 if self.stopped else LAST_WORDS)
+            assert self.awaiting is not None, "made at the beginning"
+            await self.awaiting.end(0.0 if self._server.stopped else LAST_WORDS)
             self.end()
 
     def end(self) -> None:
         """Close what is left."""
-        self._loop.remove_reader(self.hub.fileno())
-        super().end()
+        assert self._server is not None, "one is run before that"
+        self._loop.remove_reader(self._server.hub.fileno())
+        self._server.end()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -86,14 +85,13 @@ class Server(server.Server):
         """Have a turn at this time; replaces what was said before."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if at < math.inf:
-            seconds = max(0.0, at - self.hub.clock()) + TICK
-            self._timer = self._loop.call_later(seconds, self._rung)
+        seconds = max(0.0, at - time.monotonic()) + TICK
+        self._timer = self._loop.call_later(seconds, self._rung)
 
     def _rung(self) -> None:
         self._timer = None
-        self.hub.ring()
+        if self._server is not None:
+            self._server.hub.ring()
 
     def aside(self, work: Callable[[], None]) -> None:
         """Run this in a thread of the system, since it blocks."""
@@ -111,11 +109,13 @@ async def serve(
 
     `ready` gets the server once it accepts. Cancelling stops at once.
     """
-    server = Server(gateway, listeners, logs, contexts)
+    host = LoopHost()
+    server = Server(gateway, listeners, logs, contexts, host)
+    host.run(server)
     server.start()
     if ready is not None:
         ready(server)
-    await server.wait()
+    await host.wait()
 
 
 class AsyncioRuntime:

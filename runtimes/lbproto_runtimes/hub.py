@@ -31,7 +31,7 @@ from lbproto_runtimes.alarms import Alarms, Call
 from lbproto_runtimes.awaiting import refuse
 from lbproto_runtimes.dial import connect_error, describe
 from lbproto_runtimes.logs import log_crash
-from lbproto_runtimes.perform import Driver
+from lbproto_runtimes.perform import HubDriver
 from lbproto_runtimes.polled_dial import Dial
 from lbproto_runtimes.polls import READ
 from lbproto_runtimes.wire import Wire
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from lbproto_runtimes.awaiting import Awaiting
     from lbproto_runtimes.contexts import Contexts
     from lbproto_runtimes.logs import Logs
+    from lbproto_runtimes.perform import Driver
 
 __all__ = ["Host", "Hub"]
 
@@ -88,7 +89,7 @@ class Hub:
         self.logs = logs
         self.clock: Callable[[], float] = time.monotonic
         """Seconds; not a method, since each event asks for them."""
-        self.housekeeping = Driver(housekeeping, self)
+        self.housekeeping = HubDriver(housekeeping, self)
         self.forgotten: Callable[[Wire], None] = lambda wire: None
         """Called when a connection is gone."""
         self._contexts = contexts

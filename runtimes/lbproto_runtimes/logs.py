@@ -49,6 +49,7 @@ class Logs:
             LogsError: the file cannot be opened.
         """
         self.level = level
+        self._tells_all = level <= Level.DEBUG
         self._path = path
         self._descriptor = _STDERR if path is None else _open(path)
 
@@ -69,7 +70,7 @@ class Logs:
 
     def access(self, record: AccessRecord) -> None:
         """Write what an exchange was, for those who look for details."""
-        if self.level > Level.DEBUG:
+        if not self._tells_all:
             return
         fields = {
             "conn": record.conn,

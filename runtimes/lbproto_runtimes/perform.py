@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from lbproto.machine.effects import Target
     from lbproto.machine.env import Machine
     from lbproto.machine.values import ConnId
+    from lbproto_runtimes.hub import Hub
     from lbproto_runtimes.logs import Logs
 
-__all__ = ["Driver", "Wires"]
+__all__ = ["Driver", "HubDriver", "Wires"]
 
 
 class Wires(Protocol):
@@ -116,12 +117,13 @@ class Wires(Protocol):
 class Driver:
     """A machine, the events it has yet to see, and its armed deadline."""
 
-    __slots__ = ("_busy", "_queue", "_wires", "armed_at", "machine")
+    __slots__ = ("_busy", "_clock", "_queue", "_wires", "armed_at", "machine")
 
     def __init__(self, machine: Machine, wires: Wires) -> None:
         self.machine = machine
         self.armed_at = math.inf
         self._wires = wires
+        self._clock = wires.clock
         # Seldom longer than two, and a deque would take 600 bytes for each client.
         self._queue: list[Event] = []
         self._busy = False
@@ -133,8 +135,8 @@ class Driver:
             return
         self._busy = True
         try:
-            for effect in self.machine.handle(event, self._wires.clock()):
-                self._perform(effect)
+            for effect in self.machine.handle(event, self._clock()):
+                self.perform(effect)
         except Exception as error:  # a bug of ours must not spread
             self._queue.clear()
             self._wires.crashed(self, error)
@@ -148,9 +150,9 @@ class Driver:
         self._busy = True
         try:
             while self._queue:
-                now = self._wires.clock()
+                now = self._clock()
                 for effect in self.machine.handle(self._queue.pop(0), now):
-                    self._perform(effect)
+                    self.perform(effect)
         except Exception as error:  # a bug of ours must not spread
             self._queue.clear()
             self._wires.crashed(self, error)
@@ -167,7 +169,7 @@ class Driver:
     def tick(self) -> None:
         """The armed time has come; the deadline may have moved on since."""
         self.armed_at = math.inf
-        now = self._wires.clock()
+        now = self._clock()
         if self.machine.deadline > now:
             self.rearm()
             return
@@ -180,26 +182,31 @@ class Driver:
         else:
             self.rearm()
 
-    def _perform(self, effect: Effect) -> None:
+    def perform(self, effect: Effect) -> None:
+        """Carry out one effect."""
         # What a usual exchange orders comes first, by the quickest of questions.
         wires = self._wires
         if type(effect) is Send:
             if not wires.send(effect.conn, effect.data):
-                self._missed(effect)
+                self.missed(effect)
         elif type(effect) is Adopt:
             if not wires.adopt(effect.conn, self):
-                detail = "closed while idle"
-                stale = ConnectFailed(effect.conn, ConnectError.STALE, detail)
-                self._queue.append(stale)
+                self.stale(effect)
         elif type(effect) is Park:
             if not wires.park(effect.conn):
-                self._missed(effect)
+                self.missed(effect)
         elif type(effect) is Access:
             wires.logs.access(effect.record)
         else:
-            self._perform_rare(effect)
+            self.perform_rare(effect)
 
-    def _perform_rare(self, effect: Effect) -> None:
+    def stale(self, effect: Adopt) -> None:
+        """Tell the machine that an idle connection has ended."""
+        stale = ConnectFailed(effect.conn, ConnectError.STALE, "closed while idle")
+        self._queue.append(stale)
+
+    def perform_rare(self, effect: Effect) -> None:
+        """Carry out an effect of another kind than those of a usual exchange."""
         wires = self._wires
         match effect:
             case Log():
@@ -213,7 +220,7 @@ class Driver:
             case Access():
                 raise AssertionError("performed above")
             case _ if not wires.knows(effect.conn):
-                self._missed(effect)
+                self.missed(effect)
             case SetReading(conn, on):
                 wires.set_reading(conn, on)
             case Close(conn, abort, patience):
@@ -230,7 +237,7 @@ class Driver:
             case _:
                 assert_never(effect)
 
-    def _missed(self, effect: Effect) -> None:
+    def missed(self, effect: Effect) -> None:
         """An effect names a connection that is not there.
 
         Its end is queued and the machine could not know yet; else the machine named a
@@ -239,3 +246,30 @@ class Driver:
         conn: object = getattr(effect, "conn", None)
         if not any(getattr(it, "conn", None) == conn for it in self._queue):
             raise LocalProtocolError(f"{effect!r}: no such connection")
+
+
+class HubDriver(Driver):
+    """A driver that knows its hub, so that a usual exchange needs no detour."""
+
+    __slots__ = ("_hub",)
+
+    def __init__(self, machine: Machine, hub: Hub) -> None:
+        super().__init__(machine, hub)
+        self._hub = hub
+
+    def perform(self, effect: Effect) -> None:
+        """Carry out one effect."""
+        hub = self._hub
+        if type(effect) is Send:
+            if not hub.send(effect.conn, effect.data):
+                self.missed(effect)
+        elif type(effect) is Adopt:
+            if not hub.adopt(effect.conn, self):
+                self.stale(effect)
+        elif type(effect) is Park:
+            if not hub.park(effect.conn):
+                self.missed(effect)
+        elif type(effect) is Access:
+            hub.logs.access(effect.record)
+        else:
+            self.perform_rare(effect)

@@ -19,7 +19,7 @@ from lbproto.health.monitor import HealthMonitor
 from lbproto.machine.events import Drain
 from lbproto.machine.values import ConnId
 from lbproto.proxy.gateway import Gateway
-from lbproto_runtimes.aio import Server
+from lbproto_runtimes.aio import LoopHost, Server
 from lbproto_runtimes.env import WallClockEnv
 from lbproto_runtimes.perform import Driver
 
@@ -71,7 +71,9 @@ class Probing:
         self._monitor = HealthMonitor(env, lambda: next(ids))
         # A server without services: what it knows of connections is what it takes.
         nothing = Gateway(Config(services=(), upstreams={}), env)
-        self._server = Server(nothing, (), logs, contexts)
+        self._host = LoopHost()
+        self._server = Server(nothing, (), logs, contexts, self._host)
+        self._host.run(self._server)
         self._driver = Driver(_Told(self._monitor, report), self._server.hub)
 
     def watch(
@@ -87,4 +89,4 @@ class Probing:
         """Send no more, and close what is open."""
         self._driver.feed(Drain(0.0, 0.0))
         self._server.stop()
-        self._server.end()
+        self._host.end()

@@ -15,7 +15,7 @@ from lbproto_runtimes.accept import Acceptors
 from lbproto_runtimes.contexts import Contexts
 from lbproto_runtimes.hub import Hub
 from lbproto_runtimes.moved import is_idle
-from lbproto_runtimes.perform import Driver
+from lbproto_runtimes.perform import HubDriver
 from lbproto_runtimes.wire import Wire
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.logs import Logs
     from lbproto_runtimes.moved import Moved
+    from lbproto_runtimes.perform import Driver
 
 __all__ = ["FromAnyThread", "Server", "has_application"]
 
@@ -145,7 +146,7 @@ class Server:
         name = listener.service.name
         conn = self._gateway.mint()
         machine = self._gateway.connection(name, conn, listener.listen)
-        driver = Driver(machine, self.hub)
+        driver = HubDriver(machine, self.hub)
         wire = Wire(self.hub, conn, driver, Opened(conn, peer, moved))
         wire.listener = listener
         wire.site = self._gateway.sites[name]
