@@ -31,7 +31,7 @@ from lbproto_runtimes.dial import connect_error, describe
 from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.perform import Driver
 from lbproto_runtimes.polled_dial import Dial
-from lbproto_runtimes.wire import Wire
+from lbproto_runtimes.wire import Turn, Wire
 
 if TYPE_CHECKING:
     import socket
@@ -88,6 +88,7 @@ class Attendant:
         "_house",
         "_watched",
         "_wires",
+        "current",
         "driver",
         "logs",
         "platform",
@@ -98,6 +99,7 @@ class Attendant:
         self.logs = house.logs
         self.platform = house.platform
         self.poll = poll
+        self.current = Turn()  # wires write at once: few have much to say
         self.driver = Driver(machine, self)
         self._house = house
         self._wires: dict[ConnId, Wire] = {}
@@ -150,10 +152,6 @@ class Attendant:
     def aside(self, work: Callable[[], None]) -> None:
         """Run this in a thread of the system, since it blocks."""
         self.platform.aside(work)
-
-    def soon(self, wire: Wire) -> bool:
-        """Have a wire write at once: few have something to say in one turn."""
-        return False
 
     def wait_for(self, descriptor: int, mask: int, wire: Wire) -> None:
         """Wait for a descriptor on behalf of a wire."""

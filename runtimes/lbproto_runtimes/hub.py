@@ -34,7 +34,7 @@ from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.perform import HubDriver
 from lbproto_runtimes.polled_dial import Dial
 from lbproto_runtimes.polls import READ
-from lbproto_runtimes.wire import Wire
+from lbproto_runtimes.wire import Turn, Wire
 
 if TYPE_CHECKING:
     import select
@@ -89,6 +89,8 @@ class Hub:
         self.logs = logs
         self.clock: Callable[[], float] = time.monotonic
         """Seconds; not a method, since each event asks for them."""
+        self.current = Turn()
+        """Of all its wires."""
         self.housekeeping = HubDriver(housekeeping, self)
         self.forgotten: Callable[[Wire], None] = lambda wire: None
         """Called when a connection is gone."""
@@ -99,8 +101,6 @@ class Hub:
         self._watched: dict[int, Wire] = {}
         self._others: dict[int, Callable[[], None]] = {}  # listeners, the bell
         self._closing: dict[Wire, None] = {}
-        self._due: list[Wire] = []
-        self._turning = False
         self._parked = False
         self._alarms = Alarms()
         self._rings_at = math.inf
@@ -142,7 +142,7 @@ class Hub:
             (watched.get(descriptor) or others.get(descriptor), mask)
             for descriptor, mask in found
         ]
-        self._turning = True
+        self.current.on = True
         for one, mask in ready:
             if isinstance(one, Wire):
                 if one.dial is None:
@@ -156,11 +156,11 @@ class Hub:
         self._end_turn()
 
     def _end_turn(self) -> None:
-        due = self._due
+        due = self.current.due
         for wire in due:  # grows, when a full buffer makes a machine speak
             wire.flush()
         due.clear()
-        self._turning = False
+        self.current.on = False
         if self._parked:
             self._parked = False
             self.housekeeping.rearm()
@@ -219,12 +219,6 @@ class Hub:
     def aside(self, work: Callable[[], None]) -> None:
         """Run this in a thread of the system, since it blocks."""
         self._host.aside(work)
-
-    def soon(self, wire: Wire) -> bool:
-        """Flush a wire at the end of this turn, if this is one."""
-        if self._turning:
-            self._due.append(wire)
-        return self._turning
 
     def wait_for(self, descriptor: int, mask: int, wire: Wire) -> None:
         """Wait for a descriptor on behalf of a wire."""
@@ -324,7 +318,7 @@ class Hub:
         if wire is None:
             return False
         wire.owner = self.housekeeping
-        if self._turning:
+        if self.current.on:
             self._parked = True
         else:
             self.housekeeping.rearm()

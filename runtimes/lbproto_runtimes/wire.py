@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Poller", "Wire"]
 
-DONTWAIT: Final = socket.MSG_DONTWAIT
+DONTWAIT: Final = int(socket.MSG_DONTWAIT)
 
 SMALL: Final = 16 * 1024
 """Bytes of a read, until one is full."""
@@ -45,8 +45,25 @@ MOST: Final = 16 * 1024
 back-pressure is not late."""
 
 
+class Turn:
+    """What is done at a time: those who have something to say are heard first."""
+
+    __slots__ = ("due", "on")
+
+    def __init__(self) -> None:
+        self.on = False
+        """One is under way; never, where each wire writes at once."""
+        self.due: list[Wire] = []
+        """To be flushed at its end."""
+
+
 class Poller(Protocol):
     """What polls wires."""
+
+    @property
+    def current(self) -> Turn:
+        """The turn of all its wires."""
+        ...
 
     def clock(self) -> float:
         """Return monotonic seconds."""
@@ -62,10 +79,6 @@ class Poller(Protocol):
 
     def wait_for(self, descriptor: int, mask: int, wire: Wire) -> None:
         """Wait for a descriptor on behalf of a wire; 0 is nothing."""
-        ...
-
-    def soon(self, wire: Wire) -> bool:
-        """Flush a wire at the end of this turn; false: it has to do so itself."""
         ...
 
     def let_go(self, wire: Wire) -> None:
@@ -92,6 +105,7 @@ class Wire(Channel):
         "_queued",
         "_reading",
         "_size",
+        "_turn",
         "attendant",
         "cut_at",
         "dial",
@@ -103,6 +117,7 @@ class Wire(Channel):
     ) -> None:
         super().__init__(conn, owner, news)
         self.attendant = attendant
+        self._turn = attendant.current
         self.sock: socket.socket | None = None
         self.dial: Dial | None = None
         """How far the connection is, while it is being made."""
@@ -132,6 +147,7 @@ class Wire(Channel):
         self.attendant.wait_for(self.sock.fileno(), 0, self)
         self.attendant.forget(self)
         self.attendant, self._mask = attendant, 0
+        self._turn = attendant.current
         self._watch()
 
     # -- what the attendant does ---------------------------------------------
@@ -235,15 +251,21 @@ class Wire(Channel):
             return
         if self.cut_at < math.inf:
             return
-        stuck = bool(self._out) and not self._due
-        self._out.append(data)
+        out = self._out
+        waiting = len(out) > 0
+        out.append(data)
         self._queued += len(data)
-        if stuck:
+        if waiting and not self._due:  # for the socket
             self._tell()
-        elif self._queued > MOST or not (self._due or self.attendant.soon(self)):
+        elif self._queued > MOST:
             self.flush()
-        else:
-            self._due = True
+        elif not self._due:
+            turn = self._turn
+            if turn.on:
+                self._due = True
+                turn.due.append(self)
+            else:
+                self.flush()
 
     def flush(self) -> None:
         """Write what the socket takes of what waits."""
@@ -262,17 +284,25 @@ class Wire(Channel):
                 if sent < len(data):
                     out[0] = memoryview(data)[sent:]
                     break
-                del out[0]
+                if len(out) == 1:
+                    out.clear()
+                else:
+                    del out[0]
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
             self._cannot_write(describe(error))
             return
-        if not out:
+        if out or self._mask & WRITE or self._eof_due or self.cut_at < math.inf:
+            self._leave_off()
+        self._tell()
+
+    def _leave_off(self) -> None:
+        """Go on when there is room, or do what waited for the last byte."""
+        if not self._out:
             self._written()
         elif not self._mask & WRITE:
             self._watch()
-        self._tell()
 
     def _tell(self) -> None:
         """Tell the owner when much is queued, and when it is little again."""

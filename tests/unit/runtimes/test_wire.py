@@ -23,7 +23,7 @@ from lbproto.machine.events import (
 from lbproto.machine.values import ConnId
 from lbproto_runtimes.channel import HIGH_WATER, LOW_WATER
 from lbproto_runtimes.polls import READ, WRITE
-from lbproto_runtimes.wire import LARGE, MOST, SMALL, Wire
+from lbproto_runtimes.wire import LARGE, MOST, SMALL, Turn, Wire
 
 CONN = ConnId(7)
 
@@ -42,8 +42,8 @@ class Poller:
     """Notes what a wire wants."""
 
     def __init__(self) -> None:
-        self.turning = True
-        self.due: list[Wire] = []
+        self.current = Turn()
+        self.current.on = True
         self.masks: list[int] = []
         self.closing: list[Wire] = []
         self.gone: list[Wire] = []
@@ -56,11 +56,6 @@ class Poller:
 
     def wait_for(self, descriptor: int, mask: int, wire: Wire) -> None:
         self.masks.append(mask)
-
-    def soon(self, wire: Wire) -> bool:
-        if self.turning:
-            self.due.append(wire)
-        return self.turning
 
     def let_go(self, wire: Wire) -> None:
         self.closing.append(wire)
@@ -113,7 +108,7 @@ def test_what_is_said_in_one_turn_leaves_in_one_piece(world: World) -> None:
     world.wire.write(b"head ")
     world.wire.write(b"content")
     assert world.received() == b""
-    assert world.poller.due == [world.wire]
+    assert world.poller.current.due == [world.wire]
     world.wire.flush()
     assert world.received() == b"head content"
     assert world.poller.masks == [READ]  # never waited for room
@@ -126,7 +121,7 @@ def test_much_does_not_wait(world: World) -> None:
 
 
 def test_outside_of_a_turn_nothing_waits(world: World) -> None:
-    world.poller.turning = False
+    world.poller.current.on = False
     world.wire.write(b"now")
     assert world.received() == b"now"
 
