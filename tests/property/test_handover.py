@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, repeat
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lbproto.handover import events as ev
@@ -127,6 +127,9 @@ def test_delays_never_leave_a_listener_without_anybody(
     assert [process.name for process in one.living()] == [one.owner]
 
 
+# Workers have claimed two of three clients; and all, and no copy is held any more.
+@example([WEB], [WEB], [], 24, True, [])
+@example([WEB], [WEB], [], 27, True, [])
 @given(SETS, SETS, CHOICES, STEPS, st.booleans(), DELAYS)
 def test_a_killed_successor_costs_nothing(
     had: list[ListenerKey],

@@ -5,6 +5,10 @@ bytes and descriptors, listeners that a process holds and accepts on, idle conne
 with one owner each. What may happen next is a list, and a `choose` function picks, so
 a test decides the order, the cuts, the delays and who dies when. After every step the
 world checks what is promised.
+
+A process of the model is a master, and the clients that its workers serve. Who kills
+the master kills no worker: what passes through the master's hands is closed, while a
+client that a worker has claimed is served to its end.
 """
 
 from __future__ import annotations
@@ -56,7 +60,11 @@ class Process:
     held: list[ListenerKey] = field(default_factory=list)
     accepting: list[ListenerKey] = field(default_factory=list)
     conns: list[ConnId] = field(default_factory=list)
+    """Whom its workers serve, and of the old one's those that are frozen."""
     frozen: list[ConnId] = field(default_factory=list)
+    """Given up by the workers, in the master's hands."""
+    adopted: list[ConnId] = field(default_factory=list)
+    """On their way to a worker, which will claim them."""
     tokens: dict[FdToken, Name] = field(default_factory=dict)
     queue: list[tuple[bytes, list[Name]]] = field(default_factory=list)
     """What the machine sent and the kernel has not got yet."""
@@ -148,6 +156,10 @@ class World:
                 for answer in process.answers
                 if answer[1] <= self.now
             ]
+            found += [
+                lambda process=process, conn=conn: self.claim(process, conn)
+                for conn in process.adopted
+            ]
             if process.machine.deadline <= self.now:
                 found.append(lambda process=process: self.feed(process, ev.Wake()))
         if self.dialled and self.old.alive:
@@ -178,13 +190,15 @@ class World:
         return [one for one in (self.old, self.new) if one.alive]
 
     def kill(self, process: Process) -> None:
-        """Kill -9: the kernel closes everything."""
+        """Kill -9 of the master: the kernel closes everything that it holds."""
         self.moves.append(f"{self.now:8.3f} {process.name} is killed")
         self.peaceful = False
         process.alive = False
         process.held.clear()
         process.accepting.clear()
-        process.conns.clear()
+        process.conns = [one for one in process.conns if one not in process.frozen]
+        process.frozen.clear()
+        process.adopted.clear()
         process.tokens.clear()
         process.queue.clear()
         if process.pipe is not None:
@@ -263,6 +277,13 @@ class World:
             self.peaceful = False
         self.feed(process, answer[0])
 
+    def claim(self, process: Process, conn: ConnId) -> None:
+        """A worker takes a client in, and leaves its mark on it."""
+        self.moves.append(f"{self.now:8.3f} {process.name} claims {conn}")
+        process.adopted.remove(conn)
+        process.conns.append(conn)
+        self.check()
+
     # -- effects ---------------------------------------------------------------
 
     def perform(self, process: Process, effect: do.Effect) -> None:
@@ -290,7 +311,7 @@ class World:
                 self.settled.append(token)
                 assert self.old.keys_of[ConnId(int(conn))] == key
                 assert peer == LOCAL
-                process.conns.append(ConnId(int(conn)))
+                process.adopted.append(ConnId(int(conn)))
             case do.DropFd(token):
                 process.tokens.pop(token)
                 self.settled.append(token)
@@ -351,6 +372,8 @@ class World:
         process.held.clear()
         process.accepting.clear()
         process.answers.clear()
+        process.conns += process.adopted  # the workers read that before their end
+        process.adopted.clear()
         process.alive = False
         process.pipe = None
         if process is self.new:
