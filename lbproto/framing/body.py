@@ -20,7 +20,7 @@ from typing import Final, Protocol
 
 from lbproto.framing.codec import CodecLimits
 from lbproto.framing.grammar import FIELD_LINE, chunk_line, show
-from lbproto.framing.scanner import BARE_CR
+from lbproto.framing.scanner import bare_cr
 from lbproto.machine.errors import ErrorCode, RemoteProtocolError
 from lbproto.machine.values import value
 
@@ -297,8 +297,8 @@ class ChunkedDecoder:
             end = min(len(data), at + room)
             seen = max(len(self._line) - 1, 0)
             self._line += data[at:end]
-            if BARE_CR.search(self._line, seen) is not None:
-                raise _syntax("CR without LF", self._line)
+            if wrong := bare_cr(self._line, seen, len(self._line)):
+                raise _syntax("CR without LF", self._line[:wrong])
             return None, end
         line = data[at:end]
         if self._line:
@@ -316,6 +316,8 @@ class ChunkedDecoder:
             return at
         found = chunk_line(line)
         if found is None:
+            if wrong := bare_cr(line, 0, len(line)):
+                raise _syntax("CR without LF", line[:wrong])
             raise _syntax("not a chunk size and extensions, ended by CRLF", line)
         size, extensions = found
         if extensions or (size and line[:1] == b"0"):
@@ -372,8 +374,8 @@ class ChunkedDecoder:
         if line == b"\r\n":
             self._expects = _Expects.NOTHING
             return at
-        if BARE_CR.search(line) is not None:
-            raise _syntax("CR without LF", line)
+        if wrong := bare_cr(line, 0, len(line)):
+            raise _syntax("CR without LF", line[:wrong])
         self._trailer_fields += 1
         if self._trailer_fields > self._limits.header_count:
             detail = f"more than {self._limits.header_count} trailer fields"

@@ -17,12 +17,21 @@ from lbproto.framing.grammar import show
 from lbproto.machine.errors import ErrorCode, RemoteProtocolError
 from lbproto.machine.values import value
 
-__all__ = ["BARE_CR", "HeadRules", "HeadScanner"]
+__all__ = ["HeadRules", "HeadScanner", "bare_cr"]
 
 CR: Final = 0x0D
 
 BARE_CR: Final = re.compile(rb"\r[^\n]")
-"""It ends no line (RFC 9112 2.2), and an LF may never come."""
+
+
+def bare_cr(data: bytes | bytearray, begin: int, end: int) -> int:
+    """Return where the shortest prefix ends that has a CR without LF; 0: none has.
+
+    It ends no line (RFC 9112 2.2), and an LF may never come.
+    """
+    found = BARE_CR.search(data, begin, end)
+    return 0 if found is None else found.end()
+
 
 SECRET: Final = re.compile(
     rb"[ \t]*+(?:(?:proxy-)?authorization|(?:set-)?cookie)", re.IGNORECASE
@@ -150,8 +159,8 @@ class HeadScanner:
             end = buffer.find(b"\n", self._seen, bound) + 1
             if not end:
                 start = max(self._at, self._seen - 1)
-                if BARE_CR.search(buffer, start, bound) is not None:
-                    raise self._bare_cr(bytes(buffer[self._at :]))
+                if wrong := bare_cr(buffer, start, bound):
+                    raise self._bare_cr(bytes(buffer[self._at : wrong]))
                 self._seen = len(buffer)
                 if len(buffer) >= bound:
                     raise self._too_large(bound)
@@ -166,8 +175,8 @@ class HeadScanner:
 
     def _judge(self, line: bytes) -> None:
         rules = self._rules
-        if BARE_CR.search(line) is not None:
-            raise self._bare_cr(line)
+        if wrong := bare_cr(line, 0, len(line)):
+            raise self._bare_cr(line[:wrong])
         if self._lines > rules.count:
             detail = f"more than {rules.count} fields"
             raise RemoteProtocolError(rules.too_large, detail)

@@ -51,6 +51,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Host", "Hub"]
 
+KEPT: Final = 2 * 1024 * 1024
+"""Bytes of memory that malloc keeps for large reads, for each process.
+
+It gives large blocks back to the system when they are freed, and takes them anew, page
+by page, for the next read: a fifth of the cost of a large response. Having freed one of
+this size it raises its thresholds (mallopt(3), M_MMAP_THRESHOLD).
+"""
+
 BURST: Final = 256
 """Descriptors that a turn deals with, so that others on the loop get theirs."""
 
@@ -86,6 +94,7 @@ class Hub:
     def __init__(
         self, housekeeping: Machine, logs: Logs, contexts: Contexts, host: Host
     ) -> None:
+        bytes(KEPT)
         self.logs = logs
         self.clock: Callable[[], float] = time.monotonic
         """Seconds; not a method, since each event asks for them."""

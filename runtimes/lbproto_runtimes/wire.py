@@ -37,8 +37,12 @@ DONTWAIT: Final = int(socket.MSG_DONTWAIT)
 
 SMALL: Final = 16 * 1024
 """Bytes of a read, until one is full."""
-LARGE: Final = 128 * 1024
-"""Bytes of a read while they are full: below what a peer may have held for it."""
+LARGE: Final = 160 * 1024
+"""Bytes of a read while they are full: below what a peer may have held for it, and the
+best of several sizes."""
+
+READS: Final = 4
+"""Large reads of one connection in a turn, while they are full and welcome."""
 
 MOST: Final = 16 * 1024
 """Bytes that may wait for the end of the turn; more are written at once, so that
@@ -155,8 +159,10 @@ class Wire(Channel):
     def ready(self, mask: int) -> None:
         """The socket is ready for something, or broken, which reading will tell."""
         # Reading first: what a peer said before it broke off still counts.
-        if self._mask & READ and mask & ~WRITE and self.sock is not None:
-            self._read()
+        if mask & ~WRITE:
+            reads = READS if self._turn.on else 1  # it may be another's by then
+            while reads and self._mask & READ and self.sock is not None:
+                reads = reads - 1 if self._read() else 0
         if self._out and mask & ~READ and self.sock is not None:
             self.flush()
 
@@ -207,16 +213,17 @@ class Wire(Channel):
 
     # -- reading -------------------------------------------------------------
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Read once; tell whether there seems to be more."""
         assert self.sock is not None, "only open connections are watched"
         size = self._size
         try:
             data = self.sock.recv(size, DONTWAIT)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
             self._break(describe(error))
-            return
+            return False
         count = len(data)
         if count == size:
             self._size = LARGE
@@ -230,6 +237,7 @@ class Wire(Channel):
                 self.owner.feed(Data(self.conn, data))
         else:
             self.received(data)
+        return count == LARGE
 
     def _end(self) -> None:
         if self._failure:  # a reset, of which writing was told first

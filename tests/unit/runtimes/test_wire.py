@@ -250,3 +250,22 @@ def test_aborting_tells_nobody(world: World) -> None:
         world.far.recv(100)
     assert world.owner.heard == []
     assert world.wire.cut_at == math.inf
+
+
+def test_large_reads_follow_each_other_while_they_are_welcome(world: World) -> None:
+    total = SMALL + 3 * LARGE
+    world.far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * total)
+    world.wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * total)
+    world.far.settimeout(20.0)
+    world.far.sendall(bytes(SMALL))
+    world.wire.ready(READ)
+    for _ in range(3):
+        world.far.sendall(bytes(LARGE))
+    world.owner.heard.clear()
+    world.wire.ready(READ)
+    assert len(world.owner.heard) > 1
+    world.wire.set_reading(False)
+    world.owner.heard.clear()
+    world.far.sendall(b"late")
+    world.wire.ready(READ)
+    assert world.owner.heard == []
