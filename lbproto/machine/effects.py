@@ -67,6 +67,7 @@ class AccessRecord:
 
     conn: ConnId
     peer: str
+    """The address of who asks; behind a trusted proxy, of whom it names."""
     method: str
     target: str
     authority: str

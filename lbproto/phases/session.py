@@ -54,7 +54,8 @@ class Session:
         """The request's head; what is done to it before `upstream_peer` goes to every
         backend that is tried."""
         self.client = client
-        """Who asks: an address, a port, and what TLS has found out."""
+        """Who asks: an address, a port, and what TLS has found out. Whom a trusted
+        proxy names in X-Forwarded-For has port 0 if it does not tell another."""
         self.service = service
         """The name of the service that was asked."""
         self.peer: HttpPeer | None = None

@@ -232,10 +232,10 @@ class Answer:
     def composed(self, head: ResponseHead, now: float) -> ResponseHead:
         """Make the head that the client gets."""
         exchange = self._exchange
-        request, peer = exchange.head, exchange.client.peer
+        request, client = exchange.head, exchange.remote
         assert request is not None, "a backend answers what was asked"
         date = exchange.date(now) if head.status >= 200 else b""
-        out = downstream_response(head, request, peer, exchange.service, date)
+        out = downstream_response(head, request, client, exchange.service, date)
         if head.status >= 200 or head.status == 101:
             cookie = exchange.delivery.cookie
             if cookie is not None:

@@ -93,8 +93,8 @@ class Conduct:
 
     def begin(self, head: RequestHead, now: float) -> None:
         """A request has come."""
-        client = self._exchange.client
-        self.session = Session(head, client.peer, client.site.service.name)
+        exchange = self._exchange
+        self.session = Session(head, exchange.remote, exchange.site.service.name)
         self._flows.add(self._begin(), now)
 
     def forward(self, request: RequestHead, upstream: str | None, now: float) -> None:
@@ -343,7 +343,7 @@ class Conduct:
         level = LEVELS[error.blame]
         if error.code is ErrorCode.APPLICATION and error.status < 500:
             level = Level.INFO
-        about: dict[str, object] = {"error": error.code.name.lower()}
+        about = self._about("error", error.code.name.lower())
         about |= {"detail": error.detail, "status": error.status, "summary": summary}
         if self._exchange.tally.backend:
             about["backend"] = self._exchange.tally.backend
@@ -357,7 +357,7 @@ class Conduct:
         """A phase has raised."""
         now = self._flows.now
         if isinstance(met, PhaseError):
-            about: dict[str, object] = {"phase": met.phase}
+            about = self._about("phase", met.phase)
             about |= {"summary": self._talk.request_summary, "exception": met.error}
             self._exchange.client.log(Level.ERROR, "application failed", about)
             met = self._reported = ProxyError(ErrorCode.INTERNAL, str(met))
@@ -365,6 +365,10 @@ class Conduct:
             self.fail(met, now)
 
     # -- small things -----------------------------------------------------------
+
+    def _about(self, what: str, text: str) -> dict[str, object]:
+        """Begin what a log line says; who asks may not be who has connected."""
+        return {"client": self._exchange.remote.address, what: text}
 
     def _reply(self, phase: str, code: ErrorCode | None) -> None:
         """Send the response that the application has given."""

@@ -1,5 +1,6 @@
 """What becomes of a request whose head is known: the routes have their say.
 
+Before them, there are requests that must not pass, whoever would take them.
 A route may answer by itself, or change what holds for the request and name an
 upstream. Where no route takes it, the service's upstream does; without one it is not
 found.
@@ -13,6 +14,7 @@ from lbproto.framing.messages import COUNTED, RequestHead, ResponseHead
 from lbproto.machine.errors import ErrorCode
 from lbproto.proxy.replies import fixed_reply, redirect_reply
 from lbproto.proxy.terms import ANY_SIZE
+from lbproto.rewriting.outgoing import has_underscore, loops
 from lbproto.rewriting.rules import apply_rules
 from lbproto.rewriting.variables import filled
 
@@ -21,7 +23,22 @@ if TYPE_CHECKING:
     from lbproto.proxy.exchange import Exchange
     from lbproto.routing.plan import Plan
 
-__all__ = ["direct"]
+__all__ = ["direct", "refused"]
+
+
+def refused(exchange: Exchange, head: RequestHead, now: float) -> bool:
+    """Fail a request that must not pass; tell whether it was one.
+
+    One whose fields are `ordinary` never is.
+    """
+    site = exchange.site
+    if site.rejects_underscores and has_underscore(head):
+        exchange.fail(ErrorCode.SYNTAX, "underscore in a field name", now)
+        return True
+    if loops(head, site.via):
+        exchange.fail(ErrorCode.LOOP, "our own pseudonym in Via", now)
+        return True
+    return False
 
 
 def direct(exchange: Exchange, head: RequestHead, now: float) -> None:
@@ -79,7 +96,7 @@ def _redirect(
 ) -> None:
     location = redirect.location
     if not isinstance(location, bytes):
-        location = filled(location, head, exchange.client.peer)
+        location = filled(location, head, exchange.remote)
     date = exchange.date(now)
     reply = redirect_reply(redirect.status, location, head.stream, date)
     _answer(exchange, head, *reply, now)
@@ -93,7 +110,7 @@ def _answer(
     now: float,
 ) -> None:
     rules = exchange.service.response_headers
-    apply_rules(reply.headers, rules, head, exchange.client.peer)
+    apply_rules(reply.headers, rules, head, exchange.remote)
     if not exchange.request_complete:
         exchange.client.codec.go_away()  # nobody reads the content
     exchange.reply(reply, content, None, now)

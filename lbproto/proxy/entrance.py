@@ -16,7 +16,7 @@ from lbproto.machine.effects import Level, StartTls
 from lbproto.machine.errors import LocalProtocolError, RemoteProtocolError
 from lbproto.machine.timers import Timer
 from lbproto.proxy.presence import enter
-from lbproto.rewriting.forwarded import is_trusted
+from lbproto.rewriting.trust import is_trusted
 
 if TYPE_CHECKING:
     from lbproto.config import Listen

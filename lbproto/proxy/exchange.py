@@ -43,7 +43,7 @@ from lbproto.proxy.access import Tally
 from lbproto.proxy.answer import Answer
 from lbproto.proxy.conduct import Conduct
 from lbproto.proxy.delivery import Delivery
-from lbproto.proxy.directions import direct
+from lbproto.proxy.directions import direct, refused
 from lbproto.proxy.replies import error_reply, options_reply
 from lbproto.proxy.stages import (
     BROKEN,
@@ -59,13 +59,9 @@ from lbproto.proxy.stages import (
 from lbproto.proxy.terms import ANY_SIZE, Terms
 from lbproto.proxy.tunnel import Tunnel
 from lbproto.proxy.upload import UploadClock
-from lbproto.rewriting.outgoing import (
-    answers_itself,
-    has_underscore,
-    loops,
-    upstream_request,
-)
+from lbproto.rewriting.outgoing import answers_itself, upstream_request
 from lbproto.rewriting.trailers import passed_on
+from lbproto.rewriting.trust import client_of
 from lbproto.selection.balancer import Outcome
 from lbproto.selection.keys import request_key
 
@@ -89,6 +85,7 @@ class Exchange:
         "conduct",
         "delivery",
         "head",
+        "remote",
         "service",
         "site",
         "stage",
@@ -104,6 +101,8 @@ class Exchange:
         self.stage = IDLE
         self.stream = stream
         self.client = client
+        self.remote = client.peer
+        """Who asks: the peer, or the client for whom a trusted one speaks."""
         self.site = client.site
         self.terms = client.site.terms
         """What holds for this request."""
@@ -172,7 +171,7 @@ class Exchange:
         rule = self.site.balancer.hash_on(upstream)
         if rule is None or self.head is None:
             return b""
-        return request_key(rule, self.head, self.client.peer)
+        return request_key(rule, self.head, self.remote)
 
     def follow(self, terms: Terms) -> None:
         """Have other terms for this request than its service has."""
@@ -243,11 +242,11 @@ class Exchange:
         if head.body.length == 0 and head.body.kind is not STREAMED:
             # The end goes out with the head; that it comes as an event is no news.
             self.delivery.held.add(End(self.stream))
-        if self.site.rejects_underscores and has_underscore(head):
-            self.fail(ErrorCode.SYNTAX, "underscore in a field name", now)
-        elif loops(head, self.site.via):
-            self.fail(ErrorCode.LOOP, "our own pseudonym in Via", now)
-        elif self.stream == 1 and self.site.stock.scarce:
+        if not head.headers.ordinary:
+            self.remote = client_of(head.headers, self.client.peer, self.service)
+            if refused(self, head, now):
+                return
+        if self.stream == 1 and self.site.stock.scarce:
             detail = "too many bytes wait for other connections"
             self.fail(ErrorCode.OVERLOADED, detail, now)
         elif answers_itself(head):
@@ -261,7 +260,8 @@ class Exchange:
         self, head: RequestHead, target: bytes, upstream: str | None, now: float
     ) -> None:
         """Send the request to one of an upstream's backends."""
-        request = upstream_request(head, self.client.peer, self.service, target)
+        peer = self.client.peer
+        request = upstream_request(head, peer, self.service, target, self.remote)
         if request.upgrade and not self.request_complete:
             self.fail(ErrorCode.SYNTAX, "Upgrade in a request with content", now)
         elif self.conduct is not None:
@@ -347,7 +347,7 @@ class Exchange:
             received += tunnel.received
             self.tally.sent += tunnel.sent
         record = self.tally.record(
-            client.conn, client.peer, self.head, received, code, now
+            client.conn, self.remote, self.head, received, code, now
         )
         self.out.append(Access(record))
         if self.conduct is not None:
@@ -388,7 +388,7 @@ class Exchange:
         self, level: Level, message: str, code: ErrorCode | None, detail: str
     ) -> None:
         """Write a log line about this exchange."""
-        fields: dict[str, object] = {"detail": detail}
+        fields: dict[str, object] = {"client": self.remote.address, "detail": detail}
         if code is not None:
             fields = {"error": code.name.lower(), **fields}
         if self.tally.backend:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.effects import Level
 from lbproto.machine.events import PeerInfo
-from lbproto.rewriting.forwarded import is_trusted
+from lbproto.rewriting.trust import is_trusted
 
 if TYPE_CHECKING:
     from lbproto.proxy.connection import ProxyConnection

@@ -1,44 +1,26 @@
-"""Who the client was: the trust rule, and the fields that tell a backend.
+"""Who the client was: the fields that tell a backend.
 
-Fields such as X-Forwarded-* are only as good as their sender. A peer among
-`trusted_proxies` is believed: its account is kept and our own link is added. Any
-other peer is the client as far as we know, and whatever it says about itself is
-removed before we say what we saw. A name that reads like a forwarding field once
-`_` and `-` are confused, as CGI and WSGI do, counts as one.
+Fields such as X-Forwarded-* are only as good as their sender. A peer that is
+trusted (`trust.py` has the rule) is believed: its account is kept and our own link
+is added; of X-Forwarded-For that much is kept as we have read. Any other peer is
+the client as far as we know, and whatever it says about itself is removed before we
+say what we saw. A name that reads like a forwarding field once `_` and `-` are
+confused, as CGI and WSGI do, counts as one.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
-from lbproto.config import Service
 from lbproto.framing.headers import TOKEN, Headers, field_line
 from lbproto.machine.events import PeerInfo
+from lbproto.rewriting.trust import links
 
-__all__ = ["forwarded_line", "is_trusted", "set_forwarding", "told_lines"]
+__all__ = ["forwarded_line", "set_forwarding", "told_lines"]
 
 PREFIX: Final = b"x-forwarded-"
 IDENTITY: Final = frozenset({b"forwarded", b"x-real-ip"})
-
-
-def is_trusted(peer: PeerInfo, service: Service) -> bool:
-    """Tell whether a peer's forwarding fields are believed."""
-    if peer.address.startswith("unix:"):
-        return service.trust_unix
-    if not service.trusted_proxies:
-        return False
-    try:
-        address = ip_address(peer.address)
-    except ValueError:
-        return False
-    networks = service.trusted_proxies
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        # An IPv4 client of a dual-stack socket (RFC 4291 2.5.5.2).
-        mapped = address.ipv4_mapped
-        return any(mapped in network or address in network for network in networks)
-    return any(address in network for network in networks)
 
 
 def set_forwarding(
@@ -56,8 +38,7 @@ def set_forwarding(
     """
     link = peer.address.encode("ascii")
     if trusted:
-        known = [value for value in headers.get_all(b"x-forwarded-for") if value]
-        link = b", ".join([*known, link])
+        link = b", ".join([*[known.text for known in links(headers)], link])
     else:
         _forget(headers)
     headers.insert_header(b"X-Forwarded-For", link)

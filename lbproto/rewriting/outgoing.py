@@ -24,14 +24,10 @@ from lbproto.framing.messages import (
     ResponseHead,
 )
 from lbproto.machine.events import PeerInfo
-from lbproto.rewriting.forwarded import (
-    forwarded_line,
-    is_trusted,
-    set_forwarding,
-    told_lines,
-)
+from lbproto.rewriting.forwarded import forwarded_line, set_forwarding, told_lines
 from lbproto.rewriting.hop_by_hop import hop_fields
 from lbproto.rewriting.rules import apply_rules
+from lbproto.rewriting.trust import is_trusted
 
 __all__ = [
     "answers_itself",
@@ -100,20 +96,29 @@ def answers_itself(head: RequestHead) -> bool:
 
 
 def upstream_request(
-    head: RequestHead, peer: PeerInfo, service: Service, target: bytes | None = None
+    head: RequestHead,
+    peer: PeerInfo,
+    service: Service,
+    target: bytes | None = None,
+    client: PeerInfo | None = None,
 ) -> RequestHead:
-    """Make the request head that goes to a backend, with another target if given."""
+    """Make the request head that goes to a backend, with another target if given.
+
+    `client`: for whom the peer speaks, of whom the rules tell; None: for itself.
+    """
+    if client is None:
+        client = peer
     if head.headers.ordinary and head.headers.host == head.authority:
         headers = _ordinary_fields(head, peer, service)
         authority = head.authority
         options = NO_OPTIONS
     else:
-        headers = _any_fields(head, peer, service)
+        headers = _any_fields(head, peer, service, client)
         authority = headers.get(b"host") or b""
         options = _want_trailers(head, headers, service)
     rules = service.request_headers
     if rules.remove or rules.set or rules.add:
-        apply_rules(headers, rules, head, peer)
+        apply_rules(headers, rules, head, client)
         authority = headers.get(b"host") or b""
     upgrade = head.upgrade
     if upgrade and not _may_upgrade(head, service.upgrades):
@@ -149,7 +154,9 @@ def _ordinary_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Hea
     return head.headers.passed_on(hop_fields(head), lines, names)
 
 
-def _any_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Headers:
+def _any_fields(
+    head: RequestHead, peer: PeerInfo, service: Service, client: PeerInfo
+) -> Headers:
     headers = head.headers.copy()
     headers.remove_all(hop_fields(head, service.trailers))
     if service.underscores == "drop":
@@ -158,7 +165,7 @@ def _any_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Headers:
         # A 1.0 client knows no 100 (RFC 9110 10.1.1).
         headers.remove_header(b"expect")
     headers = _with_host(headers, head.authority or _own_authority(peer))
-    trusted = is_trusted(peer, service)
+    trusted = client is not peer or is_trusted(peer, service)
     set_forwarding(
         headers, head.authority, peer, trusted=trusted, standard=service.forwarded
     )
@@ -188,7 +195,7 @@ def _want_trailers(
 def downstream_response(
     head: ResponseHead,
     request: RequestHead,
-    peer: PeerInfo,
+    client: PeerInfo,
     service: Service,
     date: bytes,
 ) -> ResponseHead:
@@ -207,7 +214,7 @@ def downstream_response(
         headers.remove_header(b"content-length")
     rules = service.response_headers
     if final and (rules.remove or rules.set or rules.add):
-        apply_rules(headers, rules, request, peer)
+        apply_rules(headers, rules, request, client)
     return ResponseHead(
         request.stream,
         head.status,

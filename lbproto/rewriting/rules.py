@@ -24,7 +24,8 @@ def apply_rules(
 ) -> None:
     """Edit fields in place by rules.
 
-    What templates tell is of the client's request, as it came, and of the client.
+    What templates tell is of the client's request, as it came, and of the client
+    (`peer`), who may be another than the peer of the connection.
 
     Raises:
         ValueError: a rule's name is no token, or its value holds a control

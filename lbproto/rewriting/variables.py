@@ -93,7 +93,7 @@ def _told(variable: Variable, request: RequestHead, peer: PeerInfo) -> str:
         case Variable.CLIENT_ADDRESS:
             return peer.address
         case Variable.CLIENT_PORT:
-            return "" if peer.address.startswith("unix:") else str(peer.port)
+            return str(peer.port) if peer.port else ""
         case Variable.SCHEME:
             return "http" if peer.tls is None else "https"
         case Variable.HOST:

@@ -1,9 +1,10 @@
 """What of a request gives it its backend, where the policy hashes.
 
 The same bytes as in nginx, so that a map made there stays true: the address of the
-client as text is `$remote_addr` (behind a PROXY header, the one that it names), the
-uri is `$request_uri`, a header field and a cookie are what `$http_name` and
-`$cookie_name` are. The path is the uri up to its `?`, as the client wrote it.
+client as text is `$remote_addr` (behind a PROXY header or a trusted proxy, the one
+that it names), the uri is `$request_uri`, a header field and a cookie are what
+`$http_name` and `$cookie_name` are. The path is the uri up to its `?`, as the client
+wrote it.
 
 A request without the field or the cookie has no key. It is spread by lot: an empty
 key would send all such requests to one backend.

@@ -21,6 +21,7 @@ from lbproto.proxy.replies import ALLOW, REASONS
 from lbproto.proxy.retry import IDEMPOTENT, Failure, Remedy, remedy
 from lbproto.rewriting.hop_by_hop import HOP_BY_HOP
 from lbproto.rewriting.trailers import NEVER_BEGINNINGS, NEVER_TRAILERS
+from lbproto.rewriting.trust import MOST_LINKS, MOST_OCTETS
 
 PAGE = Path(__file__).parents[2] / "docs" / "http.md"
 
@@ -222,6 +223,11 @@ def constants() -> str:
             "content of a request that is held for another try",
             size(HELD_LIMIT),
             "it is not repeated; the client waits while it is not sent",
+        ),
+        (
+            "`X-Forwarded-For` of a trusted proxy",
+            f"{MOST_LINKS} addresses, {size(MOST_OCTETS)}",
+            "what stands left of them is dropped",
         ),
         ("time for a client that was answered early", seconds(LINGER_SECONDS), CLOSED),
         (

@@ -22,6 +22,7 @@ from lbproto.framing.messages import (
 from lbproto.machine.events import PeerInfo, TlsInfo
 from lbproto.rewriting.hop_by_hop import HOP_BY_HOP
 from lbproto.rewriting.outgoing import downstream_response, loops, upstream_request
+from lbproto.rewriting.trust import MOST_LINKS, client_of, is_trusted, links
 from lbproto.rewriting.variables import template
 
 if TYPE_CHECKING:
@@ -190,6 +191,67 @@ def test_the_last_link_of_a_trusted_chain_is_the_peer(head):
     out = upstream_request(head, PEER, TRUSTING)
     (chain,) = out.headers.get_all(b"x-forwarded-for")
     assert chain.rpartition(b" ")[2] == b"192.0.2.1"
+
+
+STRANGERS = st.sampled_from(["6.6.6.6", "203.0.113.5:80", "2001:db8::1", "[::1]:1"])
+NO_ADDRESSES = st.sampled_from(["unknown", "unix:", "6.6.6.6.6", "[6.6.6.6]", "::%1"])
+PROXIES = st.sampled_from(["192.0.2.7", "192.0.2.8:80", "::ffff:192.0.2.9", ""])
+ANYBODY = st.one_of(
+    PROXIES, STRANGERS, NO_ADDRESSES, st.text("0123456789abcf.:[] ", max_size=12)
+)
+CHAINS = st.lists(ANYBODY, max_size=MOST_LINKS + 8)
+NEAR = st.lists(PROXIES, max_size=MOST_LINKS - 1)
+
+
+def named(*members: str, lines: int = 1) -> PeerInfo:
+    """Return the client of a request whose list stands in so many lines."""
+    size = len(members) // lines + 1
+    cuts = [members[at : at + size] for at in range(0, len(members), size)]
+    pairs = [(b"X-Forwarded-For", ", ".join(cut).encode()) for cut in cuts]
+    return client_of(Headers.from_pairs(pairs), PEER, TRUSTING)
+
+
+@given(CHAINS, STRANGERS, NEAR)
+def test_nobody_is_believed_who_stands_left_of_a_stranger(far, stranger, near):
+    assert named(*far, stranger, *near) == named(stranger)
+
+
+@given(CHAINS, NO_ADDRESSES, NEAR)
+def test_nobody_is_believed_who_stands_left_of_what_is_no_address(far, junk, near):
+    assert named(*far, junk, *near) == named(*near)
+
+
+@given(CHAINS)
+def test_a_client_is_the_peer_or_one_behind_trusted_links_alone(members):
+    known = links(
+        Headers.from_pairs([(b"X-Forwarded-For", ",".join(members).encode())])
+    )
+    client = named(*members)
+    behind = [replace(PEER, address=str(link.address), port=0) for link in known]
+    trusted = [is_trusted(one, TRUSTING) for one in behind]
+    if client is PEER:
+        assert known == []
+        return
+    strangers = [at for at, one in enumerate(trusted) if not one]
+    wanted = known[strangers[-1] if strangers else 0]
+    assert client.port == wanted.port
+    address = wanted.address
+    assert client.address in (str(address), str(getattr(address, "ipv4_mapped", "")))
+
+
+@given(CHAINS, st.integers(1, 5))
+def test_it_is_the_same_list_in_however_many_lines(members, lines):
+    assert named(*members, lines=lines) == named(*members)
+
+
+@given(CHAINS)
+def test_what_goes_on_is_read_as_it_was_by_us(members):
+    said = [(b"X-Forwarded-For", ", ".join(members).encode())]
+    headers = Headers.from_pairs([(b"Host", b"a.example"), *said])
+    out = upstream_request(replace(ASKED, headers=headers), PEER, TRUSTING).headers
+    (chain,) = out.get_all(b"x-forwarded-for")
+    assert links(out)[:-1] == links(headers)[-MOST_LINKS + 1 :]
+    assert len(chain.split(b", ")) <= MOST_LINKS + 1
 
 
 @given(requests(), st.sampled_from([SERVICE, TRUSTING]))

@@ -1,62 +1,24 @@
-"""The trust rule and the forwarding fields."""
+"""The forwarding fields."""
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-
 import pytest
 
-from lbproto.config import Service
 from lbproto.framing.headers import Headers
 from lbproto.machine.events import PeerInfo, TlsInfo
 from lbproto.rewriting.forwarded import (
     MOST,
     forwarded_line,
-    is_trusted,
     set_forwarding,
     told_lines,
 )
+from lbproto.rewriting.trust import MOST_LINKS
 
 TLS = TlsInfo(alpn="http/1.1", sni="a.example", version="TLSv1.3", peer_cert="")
 
 
-def service(*networks: str, trust_unix: bool = False) -> Service:
-    return Service(
-        name="web",
-        upstream="web",
-        trusted_proxies=tuple(ip_network(network) for network in networks),
-        trust_unix=trust_unix,
-    )
-
-
 def peer(address: str = "192.0.2.1", tls: TlsInfo | None = None) -> PeerInfo:
     return PeerInfo(address=address, port=4711, local="127.0.0.1:80", tls=tls)
-
-
-@pytest.mark.parametrize(
-    ("address", "networks", "trusted"),
-    [
-        ("192.0.2.1", [], False),
-        ("192.0.2.1", ["192.0.2.0/24"], True),
-        ("192.0.2.1", ["10.0.0.0/8", "192.0.2.1/32"], True),
-        ("192.0.2.1", ["10.0.0.0/8"], False),
-        ("192.0.2.1", ["2001:db8::/32"], False),
-        ("2001:db8::1", ["2001:db8::/32"], True),
-        ("2001:db9::1", ["2001:db8::/32", "192.0.2.0/24"], False),
-        ("::ffff:192.0.2.1", ["192.0.2.0/24"], True),
-        ("::ffff:192.0.2.1", ["::ffff:0:0/96"], True),
-        ("::ffff:192.0.2.1", ["10.0.0.0/8"], False),
-        ("fe80::1%eth0", ["fe80::/10"], True),
-        ("not an address", ["0.0.0.0/0"], False),
-    ],
-)
-def test_a_peer_is_trusted_by_its_network(address, networks, trusted):
-    assert is_trusted(peer(address), service(*networks)) is trusted
-
-
-@pytest.mark.parametrize("trusted", [True, False])
-def test_a_local_peer_is_trusted_by_the_switch_alone(trusted):
-    assert is_trusted(peer("unix:"), service("::/0", trust_unix=trusted)) is trusted
 
 
 def test_an_untrusted_peer_has_its_claims_replaced():
@@ -94,6 +56,24 @@ def test_a_trusted_peer_is_added_to_all_that_it_says():
         b"X-Forwarded-Proto: https\r\nX-Forwarded-Host: b\r\n"
         b"Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (
+            b"6.6.6.6,7.7.7.7:80 , ,[2001:db8::1]:1",
+            b"6.6.6.6, 7.7.7.7:80, [2001:db8::1]:1, ",
+        ),
+        (b"6.6.6.6, unknown, 7.7.7.7", b"7.7.7.7, "),
+        (b"6.6.6.6, unknown", b""),
+        (b", ".join([b"6.6.6.6"] * 40), b"6.6.6.6, " * MOST_LINKS),
+    ],
+)
+def test_of_a_trusted_list_goes_on_what_is_fit_to_be_read(said, kept):
+    headers = Headers(b"X-Forwarded-For: " + said + b"\r\n")
+    set_forwarding(headers, b"", peer(), trusted=True)
+    assert headers.get_all(b"x-forwarded-for") == [kept + b"192.0.2.1"]
 
 
 def test_what_a_trusted_peer_leaves_out_is_set():

@@ -122,6 +122,10 @@ def test_what_a_variable_tells(name, plain, secured, local):
     assert told(f"${name}", LOCAL) == local
 
 
+def test_a_port_that_nobody_has_told_is_empty():
+    assert told("<$remote_port>", replace(PEER, port=0)) == b"<>"
+
+
 def test_a_client_without_a_certificate_is_not_verified():
     peer = replace(PEER, tls=replace(TLS, peer_cert="", verified=False))
     assert told("$ssl_client_verify:$ssl_client_s_dn", peer) == b"NONE:"
