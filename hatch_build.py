@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -33,6 +34,18 @@ NEEDED = [COMPILER, "setuptools>=77", "h11>=0.16,<0.17"]
 # detour. Each package has its own: they must go on working with another's sources.
 LIBRARIES = {"lbproto": "lbproto", "lbproto_runtimes": "runtimes/lbproto_runtimes"}
 """Packages of which something is compiled, and where they are."""
+
+LEAF = "@mypyc_attr(acyclic=True, free_list_len=1)\n"
+"""No work for the garbage collector; the memory of one is kept for the next."""
+
+FOREIGN = re.compile(r"\b(object|Any|Awaitable|BaseException)\b")
+"""What others make, and what may know whoever holds it."""
+
+HEADING = """from dataclasses import dataclass
+from typing import TYPE_CHECKING as FOR_MYPYC
+if FOR_MYPYC:
+    from mypy_extensions import mypyc_attr
+"""
 
 FLAGS = ["--config-file=", "--python-version=3.11", "--ignore-missing-imports"]
 
@@ -95,14 +108,16 @@ def _native(source: str) -> str:
     """Write a module's records so that mypyc makes structures of them.
 
     It knows `dataclass` and not our `value`, and it leaves `__init__` to Python unless
-    it stands there.
+    it stands there. Nor does it know a `leaf`, as records are.
     """
     lines = source.splitlines(keepends=True)
     classes = [one for one in ast.parse(source).body if isinstance(one, ast.ClassDef)]
     for record in reversed(classes):
         fields = [one for one in record.body if isinstance(one, ast.AnnAssign)]
-        marks = [one for one in record.decorator_list if ast.unparse(one) == "value"]
-        if not marks:
+        marks = {ast.unparse(one): one.lineno - 1 for one in record.decorator_list}
+        if "leaf" in marks:
+            lines[marks["leaf"]] = LEAF
+        if "value" not in marks:
             continue
         body = [
             f"        self.{(name := ast.unparse(it.target))} = {name}" for it in fields
@@ -112,9 +127,11 @@ def _native(source: str) -> str:
         assert record.end_lineno is not None
         if fields:
             lines.insert(record.end_lineno, "\n".join(init))
-        lines[marks[0].lineno - 1] = f"@dataclass(slots=True, init={not fields})\n"
+        lines[marks["value"]] = f"@dataclass(slots=True, init={not fields})\n"
+        if not any(FOREIGN.search(ast.unparse(one.annotation)) for one in fields):
+            lines[marks["value"]] += LEAF
     future = next(at for at, line in enumerate(lines) if "__future__" in line)
-    lines.insert(future + 1, "from dataclasses import dataclass\n")
+    lines.insert(future + 1, HEADING)
     return "".join(lines)
 
 

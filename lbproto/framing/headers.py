@@ -28,6 +28,7 @@ from lbproto.framing.search import (
     Place,
     Search,
 )
+from lbproto.machine.values import leaf
 
 __all__ = ["Headers", "field_line"]
 
@@ -61,6 +62,7 @@ def _canonical(line: bytes) -> bytes:
     return line if value in (trimmed, b" " + trimmed) else name + b": " + trimmed
 
 
+@leaf
 class Headers:
     """The fields of one message, in order."""
 
@@ -368,10 +370,8 @@ class Headers:
             twin = self.copy()
             twin.remove_all(without)
             return twin.wire()
-        lines = self._lines if self.names() else []
-        if without and not without.isdisjoint(self._names):
-            pairs = zip(self._names, lines, strict=True)
-            lines = [line for name, line in pairs if name not in without]
+        pairs = zip(self.names(), self._lines, strict=True)
+        lines = [line for name, line in pairs if name not in without]
         return b"\r\n".join(lines) + b"\r\n" if lines else b""
 
     def _lacks_all(self, names: frozenset[bytes]) -> bool:

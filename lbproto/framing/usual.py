@@ -29,6 +29,7 @@ from lbproto.framing.messages import (
 )
 from lbproto.framing.octets import Octets, begins_with
 from lbproto.framing.search import HOP_BY_HOP, Place, Search
+from lbproto.machine.values import leaf
 
 __all__ = ["UsualRequests", "UsualResponses"]
 
@@ -150,6 +151,7 @@ RESPONSE_NAMES: Final = Names(
 )
 
 
+@leaf
 class Lines:
     """What the field lines of one head say."""
 

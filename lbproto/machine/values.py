@@ -11,12 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NewType, TypeVar, dataclass_transform
 
-__all__ = ["ConnId", "value"]
+__all__ = ["ConnId", "leaf", "value"]
 
 T = TypeVar("T")
 
 ConnId = NewType("ConnId", int)
 """One connection, client's or backend's; unique in the process, never reused."""
+
+
+def leaf(cls: type[T]) -> type[T]:
+    """Say that no object of a class is ever part of a cycle of references.
+
+    It holds nothing that could know it, as a record does. Compiled, leaves are no work
+    for the garbage collector (`hatch_build.py`).
+    """
+    return cls
 
 
 @dataclass_transform(frozen_default=True)

@@ -6,11 +6,12 @@ from lbproto.framing.messages import HTTP11, RequestHead
 from lbproto.machine.effects import AccessRecord
 from lbproto.machine.errors import ErrorCode
 from lbproto.machine.events import PeerInfo
-from lbproto.machine.values import ConnId
+from lbproto.machine.values import ConnId, leaf
 
 __all__ = ["Tally"]
 
 
+@leaf
 class Tally:
     """What an exchange counts while it runs."""
 

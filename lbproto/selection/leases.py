@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Literal, NewType, TypeAlias
 
 from lbproto.machine.effects import Log, Target
-from lbproto.machine.values import ConnId, value
+from lbproto.machine.values import ConnId, leaf, value
 from lbproto.selection.backend import BackendId, BackendState
 from lbproto.selection.idle import PoolKey
 from lbproto.selection.waiting import Ticket
@@ -47,6 +47,7 @@ class Outcome(Enum):
     """The client left, or we gave up; the backend is not to blame."""
 
 
+@leaf
 class Lease:
     """The right to try one backend for one exchange."""
 
