@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from lbproto.config import Config, HashOn, Upstream
 from lbproto.machine.effects import Level
 from lbproto.machine.env import Env
+from lbproto.machine.guard import Guard
 from lbproto.selection.backend import BackendId
 from lbproto.selection.group import Group
 from lbproto.selection.leases import Members, News, Stats, counted
@@ -37,7 +38,7 @@ class Register:
 
     def __init__(self, config: Config, env: Env) -> None:
         """Start with every backend healthy and rested, and no idle connection."""
-        self._guard = env.guard
+        self._guard = Guard(env.guard)
         self._random = env.random
         self._active = 0
         self._backends = 0

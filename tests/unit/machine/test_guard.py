@@ -1,0 +1,29 @@
+"""What is held while shared state changes."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+
+import pytest
+
+from lbproto.machine.guard import Guard
+
+
+def test_a_lock_is_held_within():
+    lock = threading.Lock()
+    with Guard(lock):
+        assert lock.locked()
+    assert not lock.locked()
+
+
+def test_an_error_passes_and_the_lock_is_free():
+    lock = threading.Lock()
+    with pytest.raises(KeyError), Guard(lock):
+        raise KeyError
+    assert not lock.locked()
+
+
+def test_where_nothing_runs_beside_us_nothing_is_held():
+    with Guard(nullcontext()):
+        pass
