@@ -11,6 +11,7 @@ from typing import Final
 
 from lbproto.framing.messages import STREAMED, Body, BodyHint
 from lbproto.machine.errors import LocalProtocolError
+from lbproto.machine.values import leaf
 
 __all__ = ["Outflow"]
 
@@ -21,14 +22,15 @@ CHUNKS: Final = -2
 UNTIL_CLOSE: Final = -3
 
 
+@leaf
 class Outflow:
     """One message after the other on its way out."""
 
-    __slots__ = ("_left", "_pieces")
+    __slots__ = ("_data", "_left")
 
     def __init__(self) -> None:
+        self._data = b""  # a head, and hardly ever more than one piece behind it
         self._left = NOTHING
-        self._pieces: list[bytes] = []
 
     @property
     def at_rest(self) -> bool:
@@ -48,7 +50,7 @@ class Outflow:
         """
         if self._left != NOTHING:
             raise LocalProtocolError("a head within a message")
-        self._pieces.append(head)
+        self._data += head
 
     def head(self, head: bytes, body: BodyHint, *, chunked: bool) -> None:
         """Write a head; `chunked`: a `STREAM` is, or else it ends with the connection.
@@ -62,7 +64,7 @@ class Outflow:
             self._left = CHUNKS if chunked else UNTIL_CLOSE
         else:
             self._left = body.length
-        self._pieces.append(head)
+        self._data += head
 
     def body(self, event: Body) -> None:
         """Write content.
@@ -73,11 +75,11 @@ class Outflow:
         left, data = self._left, event.data
         if left >= len(data):
             self._left = left - len(data)
-            self._pieces.append(data)
+            self._data += data
         elif left == CHUNKS:
-            self._pieces.append(event.chunks or b"%x\r\n%b\r\n" % (len(data), data))
+            self._data += event.chunks or b"%x\r\n%b\r\n" % (len(data), data)
         elif left == UNTIL_CLOSE:
-            self._pieces.append(data)
+            self._data += data
         else:
             raise LocalProtocolError(f"{len(data)} bytes of content, {left} are left")
 
@@ -89,16 +91,12 @@ class Outflow:
         """
         left = self._left
         if left == CHUNKS:
-            self._pieces.append(b"0\r\n%b\r\n" % trailers)
+            self._data += b"0\r\n%b\r\n" % trailers
         elif left > 0 or left == NOTHING:
             raise LocalProtocolError(f"the end of a message, {left} bytes are missing")
         self._left = NOTHING
 
     def take(self) -> bytes:
         """Return what is to be written now, and forget it."""
-        pieces = self._pieces
-        if len(pieces) == 1:
-            return pieces.pop()
-        data = b"".join(pieces)
-        pieces.clear()
+        data, self._data = self._data, b""
         return data

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from lbproto.framing.messages import Body, End
+from lbproto.machine.values import leaf
 
 __all__ = ["HELD_LIMIT", "MOST_PIECES", "HeldContent"]
 
@@ -23,13 +24,25 @@ MOST_PIECES: Final = 128
 """Past these they are joined."""
 
 
+@leaf
 class HeldContent:
     """Pieces of one request's content, sent and unsent."""
 
-    __slots__ = ("_pieces", "_unsent", "complete", "intact", "received", "size")
+    __slots__ = (
+        "_end",
+        "_ended",
+        "_pieces",
+        "_unsent",
+        "complete",
+        "intact",
+        "received",
+        "size",
+    )
 
     def __init__(self) -> None:
-        self._pieces: list[Body | End] = []
+        self._end: End | None = None
+        self._ended = False  # it was sent
+        self._pieces: list[Body] | None = None  # most requests have none
         self._unsent = 0  # index of the first piece that was not sent
         self.size = 0
         """How many bytes are held."""
@@ -42,58 +55,64 @@ class HeldContent:
 
     def add(self, piece: Body | End) -> None:
         """Take the next piece from the client."""
-        self._pieces.append(piece)
-        if isinstance(piece, Body):
-            self.size += len(piece.data)
-            self.received += len(piece.data)
-            if len(self._pieces) > MOST_PIECES:
-                self._join()
-        else:
+        if isinstance(piece, End):
+            self._end = piece
             self.complete = True
+            return
+        if self._pieces is None:
+            self._pieces = []
+        self._pieces.append(piece)
+        self.size += len(piece.data)
+        self.received += len(piece.data)
+        if len(self._pieces) > MOST_PIECES:
+            sent = _joined(self._pieces[: self._unsent])
+            self._pieces = sent + _joined(self._pieces[self._unsent :])
+            self._unsent = len(sent)
 
     def take_unsent(self) -> list[Body | End]:
         """Return what the backend has not got yet, and count it as sent.
 
         Content that piled up comes as one piece: in chunks it needs one size.
         """
+        unsent: list[Body | End] = []
         pieces = self._pieces
-        unsent = pieces[self._unsent :] if self._unsent else pieces.copy()
-        if len(unsent) > 1:
-            unsent = _joined(unsent)
-        self._unsent = len(pieces)
+        if pieces is not None:
+            unsent += _joined(pieces[self._unsent :])
+            self._unsent = len(pieces)
+        if self._end is not None and not self._ended:
+            unsent.append(self._end)
+            self._ended = True
         if self.size > HELD_LIMIT or not self.intact:
             self.forget_sent()
         return unsent
 
-    def _join(self) -> None:
-        sent = _joined(self._pieces[: self._unsent])
-        self._pieces = sent + _joined(self._pieces[self._unsent :])
-        self._unsent = len(sent)
-
     def rewind(self) -> None:
         """Count every held piece as unsent: another connection gets them."""
         self._unsent = 0
+        self._ended = False
 
     def forget_sent(self) -> None:
         """Drop what was sent; the request cannot be repeated any more."""
         self.intact = False
-        if self._unsent == len(self._pieces):
-            self._pieces.clear()
-            self._unsent = self.size = 0
-            return
-        del self._pieces[: self._unsent]
-        self._unsent = 0
-        self.size = sum(len(it.data) for it in self._pieces if isinstance(it, Body))
+        if self._ended:
+            self._end = None
+        pieces = self._pieces
+        if pieces is not None:
+            del pieces[: self._unsent]
+            self._unsent = 0
+            self.size = sum(len(piece.data) for piece in pieces)
 
     @property
     def overfull(self) -> bool:
         """What waits to be sent has reached the limit."""
-        return self._unsent < len(self._pieces) and self.size >= HELD_LIMIT
+        return self.size >= HELD_LIMIT and self._waits
+
+    @property
+    def _waits(self) -> bool:
+        return self._pieces is not None and self._unsent < len(self._pieces)
 
 
-def _joined(pieces: list[Body | End]) -> list[Body | End]:
-    bodies = [piece for piece in pieces if isinstance(piece, Body)]
-    if len(bodies) < 2:
+def _joined(pieces: list[Body]) -> list[Body]:
+    if len(pieces) < 2:
         return pieces
-    whole = Body(bodies[0].stream, b"".join(body.data for body in bodies))
-    return [whole, *pieces[len(bodies) :]]
+    return [Body(pieces[0].stream, b"".join(piece.data for piece in pieces))]
