@@ -235,7 +235,7 @@ class Answer:
         request, client = exchange.head, exchange.remote
         assert request is not None, "a backend answers what was asked"
         date = exchange.date(now) if head.status >= 200 else b""
-        out = downstream_response(head, request, client, exchange.service, date)
+        out = downstream_response(head, request, client, exchange.terms.heads, date)
         if head.status >= 200 or head.status == 101:
             cookie = exchange.delivery.cookie
             if cookie is not None:

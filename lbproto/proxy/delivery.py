@@ -63,7 +63,7 @@ class Delivery:
     def __init__(self, exchange: Exchange) -> None:
         self._destination: Destination | None = None
         self._exchange = exchange
-        self._failed: list[BackendId] = []
+        self._failed: tuple[BackendId, ...] = ()
         self._key = b""
         self._replayed = False
         self._ticket: Ticket | None = None
@@ -132,10 +132,10 @@ class Delivery:
         """Start towards a server that no upstream has."""
         self.request = request
         exchange = self._exchange
-        site, service = exchange.site, exchange.service
+        service, heads = exchange.service, exchange.terms.heads
         timeouts = peer.timeouts(service.timeouts)
-        exchange.follow(Terms(replace(service, timeouts=timeouts)))
-        lease = site.balancer.lease_at(peer.target, peer.proxy_protocol)
+        exchange.follow(Terms(replace(service, timeouts=timeouts), heads))
+        lease = exchange.site.balancer.lease_at(peer.target, peer.proxy_protocol)
         self._start(lease, now, fresh=False)
 
     @property
@@ -331,7 +331,7 @@ class Delivery:
         exchange = self._exchange
         exchange.timers.clear(CONNECT)
         exchange.timers.clear(RESPONSE)
-        self._failed.append(self.using.lease.backend)
+        self._failed += (self.using.lease.backend,)
         self.end(outcome, now)
         exchange.log(Level.WARNING, "trying another backend", code, detail)
         self.held.rewind()

@@ -260,8 +260,8 @@ class Exchange:
         self, head: RequestHead, target: bytes, upstream: str | None, now: float
     ) -> None:
         """Send the request to one of an upstream's backends."""
-        peer = self.client.peer
-        request = upstream_request(head, peer, self.service, target, self.remote)
+        peer, policy = self.client.peer, self.terms.heads
+        request = upstream_request(head, peer, policy, target, self.remote)
         if request.upgrade and not self.request_complete:
             self.fail(ErrorCode.SYNTAX, "Upgrade in a request with content", now)
         elif self.conduct is not None:

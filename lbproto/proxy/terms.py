@@ -8,6 +8,7 @@ each of its routes, which have a service of their own.
 from __future__ import annotations
 
 from lbproto.config import Service
+from lbproto.rewriting.policy import HeadPolicy
 
 __all__ = ["ANY_SIZE", "Terms"]
 
@@ -21,6 +22,7 @@ class Terms:
     __slots__ = (
         "body_size",
         "connect",
+        "heads",
         "interim_responses",
         "response_body",
         "response_header",
@@ -29,10 +31,12 @@ class Terms:
         "upstream",
     )
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, heads: HeadPolicy | None = None) -> None:
+        """Copy them; `heads` are the service's, if they are there already."""
         timeouts, limits = service.timeouts, service.limits
         self.service = service
         self.upstream = service.upstream
+        self.heads = HeadPolicy(service) if heads is None else heads
         self.connect = float(timeouts.connect)
         self.response_header = float(timeouts.response_header)
         self.response_body = float(timeouts.response_body)

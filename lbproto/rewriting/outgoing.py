@@ -14,11 +14,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from lbproto.config import Service
 from lbproto.framing.headers import Headers, field_line
 from lbproto.framing.messages import (
     HTTP10,
-    HTTP11,
     NO_OPTIONS,
     RequestHead,
     ResponseHead,
@@ -26,6 +24,7 @@ from lbproto.framing.messages import (
 from lbproto.machine.events import PeerInfo
 from lbproto.rewriting.forwarded import forwarded_line, set_forwarding, told_lines
 from lbproto.rewriting.hop_by_hop import hop_fields
+from lbproto.rewriting.policy import HeadPolicy
 from lbproto.rewriting.rules import apply_rules
 from lbproto.rewriting.trust import is_trusted
 
@@ -47,10 +46,6 @@ TOLD: Final[tuple[bytes, ...]] = (
 )
 TOLD_AND_VIA: Final = TOLD + VIA
 FORWARDED: Final = (b"forwarded",)
-
-VIA_10: Final[dict[bytes, bytes]] = {}
-VIA_11: Final[dict[bytes, bytes]] = {}
-"""The lines that name us, by pseudonym; a configuration has few."""
 
 RECEIVED_BY: Final = re.compile(rb"(?:\A|,)[ \t]*+[^ \t,]++[ \t]++([^ \t,]++)")
 """The second word of each member of Via (RFC 9110 7.6.3)."""
@@ -98,7 +93,7 @@ def answers_itself(head: RequestHead) -> bool:
 def upstream_request(
     head: RequestHead,
     peer: PeerInfo,
-    service: Service,
+    policy: HeadPolicy,
     target: bytes | None = None,
     client: PeerInfo | None = None,
 ) -> RequestHead:
@@ -109,19 +104,19 @@ def upstream_request(
     if client is None:
         client = peer
     if head.headers.ordinary and head.headers.host == head.authority:
-        headers = _ordinary_fields(head, peer, service)
+        headers = _ordinary_fields(head, peer, policy)
         authority = head.authority
         options = NO_OPTIONS
     else:
-        headers = _any_fields(head, peer, service, client)
+        headers = _any_fields(head, peer, policy, client)
         authority = headers.get(b"host") or b""
-        options = _want_trailers(head, headers, service)
-    rules = service.request_headers
-    if rules.remove or rules.set or rules.add:
+        options = _want_trailers(head, headers, policy)
+    rules = policy.request_rules
+    if rules is not None:
         apply_rules(headers, rules, head, client)
         authority = headers.get(b"host") or b""
     upgrade = head.upgrade
-    if upgrade and not _may_upgrade(head, service.upgrades):
+    if upgrade and not _may_upgrade(head, policy.upgrades):
         upgrade = b""
     return RequestHead(
         head.stream,
@@ -138,53 +133,52 @@ def upstream_request(
     )
 
 
-def _ordinary_fields(head: RequestHead, peer: PeerInfo, service: Service) -> Headers:
+def _ordinary_fields(head: RequestHead, peer: PeerInfo, policy: HeadPolicy) -> Headers:
     """Make the fields of a head that has nothing but what is to be passed on.
 
     Whether the peer is trusted makes no difference: it gives no account of a client.
     """
     told = told_lines(peer.address, peer.tls is not None)
-    via, pseudonym, names = b"", service.via, TOLD
-    if pseudonym is not None:
-        via, names = _via_line(head.version is HTTP10, pseudonym), TOLD_AND_VIA
+    via = _via_line(head, policy)
+    names = TOLD_AND_VIA if via else TOLD
     lines = b"%bX-Forwarded-Host: %b\r\n%b" % (told, head.authority, via)
-    if service.forwarded:
+    if policy.forwarded:
         lines += forwarded_line(head.authority, peer)
         names += FORWARDED
     return head.headers.passed_on(hop_fields(head), lines, names)
 
 
 def _any_fields(
-    head: RequestHead, peer: PeerInfo, service: Service, client: PeerInfo
+    head: RequestHead, peer: PeerInfo, policy: HeadPolicy, client: PeerInfo
 ) -> Headers:
     headers = head.headers.copy()
-    headers.remove_all(hop_fields(head, service.trailers))
-    if service.underscores == "drop":
+    headers.remove_all(hop_fields(head, policy.trailers))
+    if policy.drops_underscores:
         _drop_underscores(headers)
     if not head.expects_continue or head.version is HTTP10:
         # A 1.0 client knows no 100 (RFC 9110 10.1.1).
         headers.remove_header(b"expect")
     headers = _with_host(headers, head.authority or _own_authority(peer))
-    trusted = client is not peer or is_trusted(peer, service)
+    trusted = client is not peer or is_trusted(peer, policy.service)
     set_forwarding(
-        headers, head.authority, peer, trusted=trusted, standard=service.forwarded
+        headers, head.authority, peer, trusted=trusted, standard=policy.forwarded
     )
-    if service.via is not None:
-        line = _via_line(head.version is HTTP10, service.via)
-        headers.append_lines(line, VIA)
+    via = _via_line(head, policy)
+    if via:
+        headers.append_lines(via, VIA)
     if head.method == b"OPTIONS":
         _count_forward(headers)
     return headers
 
 
 def _want_trailers(
-    head: RequestHead, headers: Headers, service: Service
+    head: RequestHead, headers: Headers, policy: HeadPolicy
 ) -> frozenset[bytes]:
     """Tell the backend that the client takes trailers; return what Connection names.
 
     RFC 9110 10.1.4: TE is for one hop, so it is ours, and says no more than that.
     """
-    if service.trailers == "drop" or b"te" not in head.nominated:
+    if policy.trailers == "drop" or b"te" not in head.nominated:
         return NO_OPTIONS
     if not any(TRAILERS.search(value) for value in head.headers.get_all(b"te")):
         return NO_OPTIONS
@@ -196,7 +190,7 @@ def downstream_response(
     head: ResponseHead,
     request: RequestHead,
     client: PeerInfo,
-    service: Service,
+    policy: HeadPolicy,
     date: bytes,
 ) -> ResponseHead:
     """Make the response head that goes to the client.
@@ -205,15 +199,15 @@ def downstream_response(
     """
     final = head.status >= 200
     # RFC 9110 6.6.1: a recipient with a clock says when it came.
-    gone = hop_fields(head, service.trailers)
+    gone = hop_fields(head, policy.trailers)
     undated = final and (b"date" not in head.headers or b"date" in gone)
     line = b"Date: %b\r\n" % date if undated else b""
     headers = head.headers.passed_on(gone, line, DATE)
     if not final or head.status == 204:
         # RFC 9110 8.6: no such response has a length.
         headers.remove_header(b"content-length")
-    rules = service.response_headers
-    if final and (rules.remove or rules.set or rules.add):
+    rules = policy.response_rules
+    if final and rules is not None:
         apply_rules(headers, rules, request, client)
     return ResponseHead(
         request.stream,
@@ -227,15 +221,9 @@ def downstream_response(
     )
 
 
-def _via_line(old: bool, pseudonym: bytes) -> bytes:
-    """Write what says that we received a request of 1.0, or else of 1.1."""
-    known = VIA_10 if old else VIA_11
-    line = known.get(pseudonym)
-    if line is None:
-        version = HTTP10 if old else HTTP11
-        line = field_line(b"Via", version.value + b" " + pseudonym) + b"\r\n"
-        known[pseudonym] = line
-    return line
+def _via_line(head: RequestHead, policy: HeadPolicy) -> bytes:
+    """Return what says in which version we received a request; empty for nothing."""
+    return policy.via_10 if head.version is HTTP10 else policy.via_11
 
 
 def _drop_underscores(headers: Headers) -> None:
@@ -280,7 +268,7 @@ def _significant(digits: bytes) -> bytes:
     return digits.lstrip(b"0")
 
 
-def _may_upgrade(head: RequestHead, allowed: tuple[bytes, ...]) -> bool:
+def _may_upgrade(head: RequestHead, allowed: frozenset[bytes]) -> bool:
     """Tell whether every protocol that the client offers may be tunnelled.
 
     All of them, since the backend chooses. Never h2c: a tunnel of requests that
@@ -289,9 +277,8 @@ def _may_upgrade(head: RequestHead, allowed: tuple[bytes, ...]) -> bool:
     if head.version is HTTP10:
         return False  # RFC 9110 7.8: a 1.0 client's Upgrade is ignored.
     offered = [name.partition(b"/")[0] for name in protocols(head.upgrade)]
-    names = {name.lower() for name in allowed}
     return bool(offered) and all(
-        name != b"h2c" and (name in names or b"*" in names) for name in offered
+        name != b"h2c" and (name in allowed or b"*" in allowed) for name in offered
     )
 
 

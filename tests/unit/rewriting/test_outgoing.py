@@ -21,13 +21,9 @@ from lbproto.framing.messages import (
 )
 from lbproto.framing.usual import UsualRequests, UsualResponses
 from lbproto.machine.events import PeerInfo, TlsInfo
-from lbproto.rewriting.outgoing import (
-    answers_itself,
-    downstream_response,
-    has_underscore,
-    loops,
-    upstream_request,
-)
+from lbproto.rewriting import outgoing
+from lbproto.rewriting.outgoing import answers_itself, has_underscore, loops
+from lbproto.rewriting.policy import HeadPolicy
 from lbproto.rewriting.variables import template
 
 PEER = PeerInfo(address="192.0.2.1", port=4711, local="127.0.0.1:80")
@@ -86,8 +82,15 @@ def response(
     )
 
 
+def upstream_request(
+    head: RequestHead, peer: PeerInfo, service: Service
+) -> RequestHead:
+    return outgoing.upstream_request(head, peer, HeadPolicy(service))
+
+
 def answered(head: ResponseHead, service: Service = SERVICE) -> ResponseHead:
-    return downstream_response(head, request(), PEER, service, DATE)
+    policy = HeadPolicy(service)
+    return outgoing.downstream_response(head, request(), PEER, policy, DATE)
 
 
 def sent(
@@ -503,8 +506,4 @@ def test_a_searched_response_is_rewritten_as_any(fields, service):
     wire = b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n"
     head, *_ = UsualResponses(LIMITS).read(wire, 1, b"GET")
     plain = replace(head, headers=Headers(wire[wire.index(b"\n") + 1 : -2]))
-    found = [
-        downstream_response(one, request(), PEER, service, DATE)
-        for one in (head, plain)
-    ]
-    assert found[0] == found[1]
+    assert answered(head, service) == answered(plain, service)
