@@ -250,6 +250,11 @@ def _number(data: bytes, begin: int, end: int) -> int:
     return number
 
 
+def _is_known(method: bytes) -> bool:
+    """Tell whether a method is a common one; no hash is made of the most common."""
+    return method == b"GET" or method in METHODS
+
+
 def _is_plain_host(data: bytes, begin: int, end: int) -> bool:
     """Tell whether it needs no second look: no IPv6, no port over 59999."""
     colon = HOST_NAME.end(data, begin)
@@ -286,7 +291,7 @@ class UsualRequests:
         method_end = METHOD.end(data, 0)
         method = data[:method_end]
         target = method_end + 1
-        if data[method_end] != SPACE or data[target] != SLASH or method not in METHODS:
+        if data[method_end] != SPACE or data[target] != SLASH or not _is_known(method):
             return None
         start_end = TARGET.end(data, target)
         base = start_end + 11
