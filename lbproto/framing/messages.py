@@ -19,9 +19,11 @@ from lbproto.machine.values import value
 
 __all__ = [
     "ABSENT",
+    "CLOSE",
     "COUNTED",
     "HTTP10",
     "HTTP11",
+    "KEEP_ALIVE",
     "STREAMED",
     "NO_BODY",
     "NO_OPTIONS",
@@ -78,6 +80,9 @@ STREAM: Final = BodyHint(BodyKind.STREAM)
 
 NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 """Of a Connection that is not there."""
+CLOSE: Final = frozenset({b"close"})
+KEEP_ALIVE: Final = frozenset({b"keep-alive"})
+"""Of one that says this alone, in heads as they usually are."""
 
 WITHOUT_CONTENT: Final = frozenset({204, 304})
 """Final statuses whose responses never have content (RFC 9110 6.4.1)."""

@@ -18,8 +18,10 @@ from typing import Final
 from lbproto.framing.codec import CodecLimits
 from lbproto.framing.headers import Headers
 from lbproto.framing.messages import (
+    CLOSE,
     COUNTED,
     HTTP11,
+    KEEP_ALIVE,
     NO_BODY,
     NO_OPTIONS,
     STREAM,
@@ -76,9 +78,6 @@ NAMED: Final = {
     b"date": DATE,
     b"keep-alive": KEPT_ALIVE,
 }
-
-KEEP_ALIVE_ALONE: Final = frozenset({b"keep-alive"})
-CLOSE_ALONE: Final = frozenset({b"close"})
 
 
 class Name:
@@ -223,9 +222,9 @@ class Lines:
     def _take_option(self, data: bytes, begin: int, size: int) -> bool:
         """Take the value of Connection, if it is one of two words."""
         if size == len(b"keep-alive") and begins_with(data, begin, b"keep-alive"):
-            self.options = KEEP_ALIVE_ALONE
+            self.options = KEEP_ALIVE
         elif size == len(b"close") and begins_with(data, begin, b"close"):
-            self.options = CLOSE_ALONE
+            self.options = CLOSE
         else:
             return False
         return True

@@ -12,7 +12,9 @@ from typing import Final
 
 from lbproto.framing.headers import Headers
 from lbproto.framing.messages import (
+    CLOSE,
     COUNTED,
+    NO_OPTIONS,
     STREAMED,
     BodyHint,
     RequestHead,
@@ -23,8 +25,6 @@ __all__ = ["write_request", "write_response"]
 
 HOP: Final = frozenset({b"connection", b"transfer-encoding", b"upgrade"})
 HOP_AND_LENGTH: Final = HOP | {b"content-length"}
-CLOSE: Final = frozenset({b"close"})
-NOTHING: Final[frozenset[bytes]] = frozenset()
 CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 
 
@@ -53,7 +53,7 @@ def write_response(
     if chunked:
         lines += CHUNKED
     if close or head.upgrade:
-        lines += _hop(head.upgrade, CLOSE if close else NOTHING)
+        lines += _hop(head.upgrade, CLOSE if close else NO_OPTIONS)
     # The space before an empty reason is not optional (RFC 9112 4).
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines)
 

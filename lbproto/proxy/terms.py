@@ -7,12 +7,14 @@ each of its routes, which have a service of their own.
 
 from __future__ import annotations
 
+from typing import Final
+
 from lbproto.config import Service
 from lbproto.rewriting.policy import HeadPolicy
 
 __all__ = ["ANY_SIZE", "Terms"]
 
-ANY_SIZE = -1
+ANY_SIZE: Final = -1
 """Content may be as large as it likes."""
 
 

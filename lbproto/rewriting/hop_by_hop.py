@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from lbproto.framing.messages import STREAMED, RequestHead, ResponseHead
+from lbproto.framing.messages import KEEP_ALIVE, STREAMED, RequestHead, ResponseHead
 from lbproto.framing.search import HOP_BY_HOP, HOP_BY_HOP_AND_LENGTH
 
 __all__ = ["HOP_BY_HOP", "hop_fields"]
@@ -34,7 +34,9 @@ def hop_fields(
     """Return the lower-case names of the fields that must not be passed on."""
     streamed = head.body.kind is STREAMED
     nominated = head.nominated
-    if trailers == "drop" and (not nominated or nominated <= COMMON_OPTIONS):
+    if trailers == "drop" and (
+        nominated is KEEP_ALIVE or not nominated or nominated <= COMMON_OPTIONS
+    ):
         return HOP_BY_HOP_AND_LENGTH if streamed else HOP_BY_HOP
     names = HOP_BY_HOP if trailers == "drop" else BUT_TRAILER
     names |= nominated - NEVER_NOMINATED
