@@ -186,6 +186,7 @@ def _compile(root: Path, modules: list[str], folder: Path) -> None:
             made = Path(temporary, "made")
             build.build_lib = str(made)
             build.build_temp = f"{temporary}/c"
+            build.parallel = True
             build.ensure_finalized()
             build.run()
             shutil.rmtree(folder.parent, ignore_errors=True)  # what is out of date

@@ -45,7 +45,7 @@ class Gateway:
         }
         conducting = applications or {}
         stock = Stock(config.buffer_budget, env.guard)
-        self.sites = {
+        self.sites: Mapping[str, Site] = {
             service.name: Site(
                 service,
                 self.balancer,

@@ -16,7 +16,7 @@ import resource
 import socket
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lbproto.machine.effects import Level
 from lbproto.machine.events import PeerInfo
@@ -296,7 +296,7 @@ class Acceptor:
             self._share.publish(name, self._site.connections)
         return True
 
-    def _peer(self, sock: socket.socket, address: tuple[str, int]) -> PeerInfo:
+    def _peer(self, sock: socket.socket, address: Any) -> PeerInfo:
         """Tell who was accepted; the system need be asked only where clients arrive.
 
         Raises:

@@ -35,6 +35,7 @@ from lbproto.framing.messages import (
 )
 from lbproto.machine.events import PeerInfo
 from lbproto.rewriting.outgoing import downstream_response, upstream_request
+from lbproto.rewriting.policy import HeadPolicy
 from lbproto.testing import cuts
 from tests.scenario import vectors
 
@@ -332,7 +333,7 @@ def h11_view(role: type, wire: bytes, method: bytes = b"GET") -> tuple[object, .
 
 def check_request_out(head: RequestHead, body: Body | None) -> None:
     """What goes to a backend means to two others what it means to us."""
-    out = upstream_request(head, PEER, SERVICE)
+    out = upstream_request(head, PEER, HeadPolicy(SERVICE))
     if out.upgrade and out.body not in (NO_BODY, length(0)):
         return  # an exchange refuses that: parsers take the content for a tunnel's
     content = b"" if body is None else body.data
@@ -373,7 +374,7 @@ def check_response_out(head: ResponseHead, body: Body | None, method: bytes) -> 
     asked = RequestHead(
         1, method, b"/", b"a", b"http", Headers(), NO_BODY, Version.HTTP11
     )
-    out = downstream_response(head, asked, PEER, SERVICE, b"now")
+    out = downstream_response(head, asked, PEER, HeadPolicy(SERVICE), b"now")
     content = b"" if body is None else body.data
     wires = []
     for framing in (NATIVE, JUDGE):

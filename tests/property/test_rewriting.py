@@ -20,8 +20,10 @@ from lbproto.framing.messages import (
     length,
 )
 from lbproto.machine.events import PeerInfo, TlsInfo
+from lbproto.rewriting import outgoing
 from lbproto.rewriting.hop_by_hop import HOP_BY_HOP
-from lbproto.rewriting.outgoing import downstream_response, loops, upstream_request
+from lbproto.rewriting.outgoing import loops
+from lbproto.rewriting.policy import HeadPolicy
 from lbproto.rewriting.trust import MOST_LINKS, client_of, is_trusted, links
 from lbproto.rewriting.variables import template
 
@@ -127,7 +129,14 @@ ASKED = RequestHead(
 
 
 def answered(head: ResponseHead, date: bytes) -> ResponseHead:
-    return downstream_response(head, ASKED, PEER, SERVICE, date)
+    return outgoing.downstream_response(head, ASKED, PEER, HeadPolicy(SERVICE), date)
+
+
+def upstream_request(
+    head: RequestHead, peer: PeerInfo, service: Service
+) -> RequestHead:
+    """Make the head that goes to a backend by the rules of a service."""
+    return outgoing.upstream_request(head, peer, HeadPolicy(service))
 
 
 def plain_lines(headers: Headers, nominated: Iterable[bytes]) -> list[bytes]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lbproto.machine.effects import Effect
 from lbproto.machine.events import (
     Connected,
     Data,
@@ -22,6 +23,7 @@ from lbproto.machine.events import (
 )
 from lbproto.machine.values import ConnId
 from lbproto_runtimes.channel import HIGH_WATER, LOW_WATER
+from lbproto_runtimes.perform import Driver
 from lbproto_runtimes.polls import READ, WRITE
 from lbproto_runtimes.wire import LARGE, MOST, SMALL, Turn, Wire
 
@@ -29,13 +31,16 @@ CONN = ConnId(7)
 
 
 class Owner:
-    """Hears what is told."""
+    """A machine that hears what is told."""
+
+    deadline = math.inf
 
     def __init__(self) -> None:
         self.heard: list[Event] = []
 
-    def feed(self, event: Event) -> None:
+    def handle(self, event: Event, now: float, /) -> list[Effect]:
         self.heard.append(event)
+        return []
 
 
 class Poller:
@@ -69,8 +74,9 @@ class World:
         self.far = far
         self.poller = Poller()
         self.owner = Owner()
-        owner: Any = self.owner
-        self.wire = Wire(self.poller, CONN, owner, Connected(CONN))
+        wires: Any = self.poller  # of which the machine wants nothing
+        driver = Driver(self.owner, wires)
+        self.wire = Wire(self.poller, CONN, driver, Connected(CONN))
         self.wire.use(near)
         self.wire.announce()
         self.owner.heard.clear()
