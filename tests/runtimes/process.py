@@ -41,7 +41,9 @@ def settings(*backends: str | Settings, **keys: Any) -> Settings:
 def environment() -> dict[str, str]:
     """Where children find what is tested: where this process has it from."""
     found = {key: value for key, value in os.environ.items() if key != "LB_LOG"}
-    return {**found, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # Not in the folder where they are started, which may have the sources.
+    path = os.pathsep.join(filter(None, sys.path))
+    return {**found, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 class Lb:

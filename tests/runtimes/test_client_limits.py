@@ -75,9 +75,10 @@ def test_running_out_of_descriptors_is_survived(
     }
     one = start({"services": [web]}, preexec=few)
     assert one.fetch().body == b"OK"
-    clients: list[Wire] = [one.connect() for _ in range(60)]
-    for client in clients:
-        client.send(b"GET /")  # who is about to ask does not make room
+    clients: list[Wire] = []
+    for _ in range(60):
+        clients.append(one.connect())
+        clients[-1].send(b"GET /")  # who is about to ask does not make room
     one.line("cannot accept")
     for client in clients:
         client.close()

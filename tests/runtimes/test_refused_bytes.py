@@ -92,7 +92,7 @@ class Stage:
             if wire.sock.fileno() < 0:
                 return False
             waiting = fcntl.ioctl(wire.sock, termios.FIONREAD, b"\0" * 4)
-        except OSError:
+        except (OSError, ValueError):
             return False  # closed meanwhile
         return any(waiting) or bool(wire.ahead) or not self._between.get(wire, False)
 
