@@ -59,7 +59,8 @@ ASKED = RequestHead(
 def decode(pieces: list[bytes], limits: CodecLimits) -> tuple[bytes, int, object]:
     """Read content; return it, how much of the input it is, and how it ended."""
     decoder = ChunkedDecoder(limits)
-    most = max(limits.chunk_extensions + LONGEST_LINE, limits.trailer_size)
+    trailers = limits.trailer_size + len(b"\r\n")  # the line that ends them
+    most = max(limits.chunk_extensions + LONGEST_LINE, trailers)
     content, used = b"", 0
     for piece in pieces:
         found = decoder.receive(piece)

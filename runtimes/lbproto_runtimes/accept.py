@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Acceptors", "Watcher", "peer_info"]
 
-BURST: Final = 64
-"""Clients accepted in one turn, so that others get theirs."""
-
 SCARCE: Final = 0.9
 """Part of the permitted descriptors that is used when clients begin to make room."""
 
@@ -254,12 +251,12 @@ class Acceptor:
             self._rest(MOMENT)
             return
         self._waited = False
-        for _ in range(BURST if share is None else 1):
-            if not self._site.has_room:
-                self._pause()
-                return
-            if not self._accept_one():
-                return
+        # One a turn, as nginx does: to ask for another who is not there costs a call
+        # and an exception, and who is there is told of again.
+        if self._site.has_room:
+            self._accept_one()
+        else:
+            self._pause()
 
     def _accept_one(self) -> bool:
         """Take a client from the queue; tell whether there may be another."""
