@@ -27,7 +27,6 @@ from lbproto.machine.events import (
     Wake,
 )
 from lbproto_runtimes.awaiting import refuse
-from lbproto_runtimes.dial import connect_error, describe
 from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.perform import Driver
 from lbproto_runtimes.polled_dial import Dial
@@ -128,7 +127,7 @@ class Attendant:
             if wire is None or wire.attendant is not self:
                 continue
             if wire.dial is not None:
-                self._dial(wire, wire.dial, wire.dial.go_on)
+                wire.dial.advance(self.logs)
             else:
                 wire.ready(mask)
         now = self.clock()
@@ -200,23 +199,7 @@ class Attendant:
             return
         self._wires[conn] = wire
         wire.dial = Dial(wire, target, preface)
-        self._dial(wire, wire.dial, wire.dial.begin)
-
-    def _dial(
-        self, wire: Wire, dial: Dial, step: Callable[[], socket.socket | None]
-    ) -> None:
-        try:
-            sock = step()
-        except (OSError, UnicodeError) as error:  # the latter: no host name at all
-            owner = wire.owner
-            wire.abort()
-            if owner is not None:
-                why = connect_error(error)
-                owner.feed(ConnectFailed(wire.conn, why, describe(error)))
-            return
-        if sock is not None:
-            wire.use(sock)
-            wire.greet(dial.preface)
+        wire.dial.advance(self.logs)
 
     def start_tls(self, effect: StartTls) -> None:
         """Begin the server's side of a handshake."""

@@ -29,7 +29,7 @@ from lbproto.machine.errors import LbError
 from lbproto.machine.events import Connected, ConnectError, ConnectFailed, Drain
 from lbproto_runtimes.alarms import Alarms, Call
 from lbproto_runtimes.awaiting import refuse
-from lbproto_runtimes.dial import connect_error, describe
+from lbproto_runtimes.dial import describe
 from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.perform import HubDriver
 from lbproto_runtimes.polled_dial import Dial
@@ -132,7 +132,10 @@ class Hub:
         """Wait for at most these seconds, and deal with what has come."""
         self._deal_with(self._epoll.poll(seconds, BURST))
         while self._errands:
-            self._errands.popleft()()
+            try:
+                self._errands.popleft()()
+            except Exception as error:
+                self._give_up(None, error)
 
     def look(self) -> None:
         """Deal with all that has come already."""
@@ -153,21 +156,39 @@ class Hub:
         ]
         self.current.on = True
         for one, mask in ready:
-            if isinstance(one, Wire):
-                if one.dial is None:
-                    one.ready(mask)
-                else:
-                    self._dial(one, one.dial, one.dial.go_on)
-            elif one is not None:
-                one()
-        if self._alarms.next <= self.clock():
-            self._alarms.ring(self.clock())
+            try:
+                if isinstance(one, Wire):
+                    self._hear(one, mask)
+                elif one is not None:
+                    one()
+            except Exception as error:  # a bug of ours must not spread
+                self._give_up(one, error)
+        try:
+            if self._alarms.next <= self.clock():
+                self._alarms.ring(self.clock())
+        except Exception as error:
+            self._give_up(None, error)
         self._end_turn()
+
+    def _hear(self, wire: Wire, mask: int) -> None:
+        if wire.dial is None:
+            wire.ready(mask)
+        else:
+            wire.dial.advance(self.logs)
+
+    def _give_up(self, one: object, error: Exception) -> None:
+        """Log what should not have happened; its connection is lost, and no other."""
+        log_crash(self.logs, error)
+        if isinstance(one, Wire):
+            one.break_off(describe(error))
 
     def _end_turn(self) -> None:
         due = self.current.due
         for wire in due:  # grows, when a full buffer makes a machine speak
-            wire.flush()
+            try:
+                wire.flush()
+            except Exception as error:
+                self._give_up(wire, error)
         due.clear()
         self.current.on = False
         if self._parked:
@@ -281,29 +302,7 @@ class Hub:
             return
         self._wires[conn] = wire
         wire.dial = Dial(wire, target, preface)
-        self._dial(wire, wire.dial, wire.dial.begin)
-
-    def _dial(
-        self, wire: Wire, dial: Dial, step: Callable[[], socket.socket | None]
-    ) -> None:
-        try:
-            sock = step()
-        except (OSError, UnicodeError) as error:  # the latter: no host name at all
-            self._dial_failed(wire, connect_error(error), describe(error))
-            return
-        except Exception as error:  # nobody may wait for an answer in vain
-            log_crash(self.logs, error)
-            self._dial_failed(wire, ConnectError.LOCAL, describe(error))
-            return
-        if sock is not None:
-            wire.use(sock)
-            wire.greet(dial.preface)
-
-    def _dial_failed(self, wire: Wire, why: ConnectError, detail: str) -> None:
-        owner = wire.owner
-        wire.abort()
-        if owner is not None:
-            owner.feed(ConnectFailed(wire.conn, why, detail))
+        wire.dial.advance(self.logs)
 
     def start_tls(self, effect: StartTls) -> None:
         """Begin the server's side of a handshake."""

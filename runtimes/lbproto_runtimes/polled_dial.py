@@ -13,11 +13,14 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from lbproto_runtimes.dial import describe
+from lbproto.machine.events import ConnectError, ConnectFailed
+from lbproto_runtimes.dial import connect_error, describe
+from lbproto_runtimes.logs import log_crash
 from lbproto_runtimes.polls import READ, WRITE
 
 if TYPE_CHECKING:
     from lbproto.machine.effects import Target
+    from lbproto_runtimes.logs import Logs
     from lbproto_runtimes.wire import Poller, Wire
 
 __all__ = ["Dial", "is_numeric"]
@@ -35,13 +38,22 @@ def is_numeric(host: str) -> bool:
 class Dial:
     """A connection that is being made."""
 
-    __slots__ = ("_found", "_left", "_pipe", "_sock", "_target", "_wire", "preface")
+    __slots__ = (
+        "_begun",
+        "_found",
+        "_left",
+        "_pipe",
+        "_preface",
+        "_sock",
+        "_target",
+        "_wire",
+    )
 
     def __init__(self, wire: Wire, target: Target, preface: bytes) -> None:
         self._wire = wire
         self._target = target
-        self.preface = preface
-        """What to say first."""
+        self._preface = preface
+        self._begun = False
         self._left: list[tuple[int, object]] = []
         self._sock: socket.socket | None = None
         self._pipe: tuple[int, int] | None = None
@@ -54,7 +66,30 @@ class Dial:
     def _watch(self, descriptor: int, mask: int) -> None:
         self._attendant.wait_for(descriptor, mask, self._wire)
 
-    def begin(self) -> socket.socket | None:
+    def advance(self, logs: Logs) -> None:
+        """Begin, or go on since the descriptor is ready; the wire learns the result."""
+        step = self._go_on if self._begun else self._begin
+        self._begun = True
+        try:
+            sock = step()
+        except (OSError, UnicodeError) as error:  # the latter: no host name at all
+            self._fail(connect_error(error), error)
+        except Exception as error:  # nobody may wait for an answer in vain
+            log_crash(logs, error)
+            self._fail(ConnectError.LOCAL, error)
+        else:
+            if sock is not None:
+                self._wire.use(sock)
+                self._wire.greet(self._preface)
+
+    def _fail(self, why: ConnectError, error: Exception) -> None:
+        wire = self._wire
+        owner = wire.owner
+        wire.abort()
+        if owner is not None:
+            owner.feed(ConnectFailed(wire.conn, why, describe(error)))
+
+    def _begin(self) -> socket.socket | None:
         """Start; return the socket if it is connected already.
 
         Raises:
@@ -77,7 +112,7 @@ class Dial:
             return None
         return self._next()
 
-    def go_on(self) -> socket.socket | None:
+    def _go_on(self) -> socket.socket | None:
         """The descriptor is ready: go on; return the socket once it is connected.
 
         Raises:

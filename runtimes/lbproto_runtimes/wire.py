@@ -170,7 +170,7 @@ class Wire(Channel):
         """Stop or resume reading."""
         self._reading = on
         if self._failure and not on:  # nobody would notice the end
-            self._break(self._failure)
+            self.break_off(self._failure)
         else:
             self._watch()
 
@@ -222,7 +222,7 @@ class Wire(Channel):
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            self._break(describe(error))
+            self.break_off(describe(error))
             return False
         count = len(data)
         if count == size:
@@ -241,13 +241,14 @@ class Wire(Channel):
 
     def _end(self) -> None:
         if self._failure:  # a reset, of which writing was told first
-            self._break(self._failure)
+            self.break_off(self._failure)
             return
         self._eof_came = True
         self._watch()
         self.ended()
 
-    def _break(self, detail: str) -> None:
+    def break_off(self, detail: str) -> None:
+        """The connection is gone, by its peer's doing or by ours: tell its owner."""
         self._dispose()
         self.lost(detail)
 
@@ -332,7 +333,7 @@ class Wire(Channel):
             self._failure = detail
             self._watch()
         else:
-            self._break(detail)
+            self.break_off(detail)
 
     def _written(self) -> None:
         """Nothing is queued any more: do what waited for that."""
