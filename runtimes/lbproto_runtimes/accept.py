@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lbproto.machine.effects import Level
 from lbproto.machine.events import PeerInfo
-from lbproto_runtimes.share import MOMENT
+from lbproto_runtimes.share import CALM, MOMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from lbproto_runtimes.moved import Moved
 
 __all__ = ["Acceptors", "Watcher", "peer_info"]
+
+BURST: Final = 16
+"""Clients accepted in one turn. What several ask for in a turn is written at its end,
+and a peer that several speak to is woken once; the others still get their turn."""
 
 SCARCE: Final = 0.9
 """Part of the permitted descriptors that is used when clients begin to make room."""
@@ -80,6 +84,29 @@ def _one_address(listener: Listener) -> str:
         return str(listener.target)
     host = sock.getsockname()[0]
     return "" if ip_address(host).is_unspecified else _local(sock)
+
+
+def quick_accept(
+    listener: socket.socket,
+) -> Callable[[], tuple[socket.socket, Any]]:
+    """Return a way to accept, the cheapest that there is.
+
+    `socket.accept` asks three enumerations for what the listener's numbers mean, to
+    make an object of Python's of what the system gives: more work than the system has
+    with a new connection. What lies below has all that is done with a client's socket.
+    It is named with an underscore, so where it is missing the other will do.
+    """
+    accept = getattr(listener, "_accept", None)
+    if accept is None:
+        return listener.accept
+    family, kind, proto = int(listener.family), int(listener.type), listener.proto
+    plain: Any = socket.SocketType
+
+    def accept_plain() -> tuple[socket.socket, Any]:
+        descriptor, address = accept()
+        return plain(family, kind, proto, descriptor), address
+
+    return accept_plain
 
 
 class Watcher(Protocol):
@@ -178,7 +205,9 @@ class Acceptor:
         self.listener = listener
         self._held = listener.held
         self._share = listener.share
+        self._service = listener.service.name
         self._socket = listener.socket
+        self._accept = quick_accept(listener.socket)
         self._local = _one_address(listener)
         self._is_unix = self._socket.family == socket.AF_UNIX
         if not self._is_unix:
@@ -192,13 +221,13 @@ class Acceptor:
         self._scarce = SCARCE * resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._watching = False
         self._resting = False
-        self._waited = False  # others had their chance
+        self._lead = 0  # clients more than others on average before those go first
         self._finished = False
 
     def watch(self) -> None:
         """Accept from now on, if the site has room for a client."""
         if self._share is not None:
-            self._share.publish(self.listener.service.name, self._site.connections)
+            self._share.publish(self._service, self._site.connections)
         if self._finished or self._watching or self._resting or self._held:
             return
         if self._site.has_room:
@@ -245,23 +274,45 @@ class Acceptor:
         self.watch()
 
     def _ready(self) -> None:
-        share = self._share
-        if share is not None and not self._waited and share.is_large():
-            self._waited = True
-            self._rest(MOMENT)
-            return
-        self._waited = False
-        # One a turn, as nginx does: to ask for another who is not there costs a call
-        # and an exception, and who is there is told of again.
-        if self._site.has_room:
-            self._accept_one()
-        else:
+        if self._share is not None and self._share.is_large(self._lead):
             self._pause()
+            self._resting = True
+            self._watcher.later(MOMENT, self._yielded)
+            return
+        self._accept_some()
+
+    def _yielded(self) -> None:
+        """The others had their chance: take who is still there."""
+        self._resting = False
+        if not self._finished and not self._held and self._accept_some():
+            if not self._lead:
+                self._watcher.later(CALM, self._calmed)
+            self._lead = 2 * self._lead or 1
+        self.watch()
+
+    def _calmed(self) -> None:
+        """It was a while ago that the others took nobody."""
+        self._lead //= 2
+        if self._lead and not self._finished:
+            self._watcher.later(CALM, self._calmed)
+
+    def _accept_some(self) -> int:
+        """Take clients from the queue; return how many."""
+        share = self._share
+        for count in range(BURST):
+            if not self._site.has_room:
+                self._pause()
+                return count
+            if not self._accept_one():
+                return count
+            if share is not None and share.is_large(0):
+                return count + 1
+        return BURST
 
     def _accept_one(self) -> bool:
         """Take a client from the queue; tell whether there may be another."""
         try:
-            sock, address = self._socket.accept()
+            sock, address = self._accept()
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
@@ -289,8 +340,7 @@ class Acceptor:
             self._rest(PAUSE)
             return False
         if self._share is not None:
-            name = self.listener.service.name
-            self._share.publish(name, self._site.connections)
+            self._share.publish(self._service, self._site.connections)
         return True
 
     def _peer(self, sock: socket.socket, address: Any) -> PeerInfo:

@@ -3,7 +3,9 @@
 Workers wait for clients on the same sockets. Which of them the kernel wakes first is
 its own affair, and often the same; so a worker that has more clients than the
 others on average lets them go first for a moment. It takes the client after that if
-nobody did, so a worker that hangs holds up nobody.
+nobody did, so a worker that hangs holds up nobody; and it may have more clients than
+they for a while, twice as many more each time, since the others have enough to do, or
+clients come and go faster than that.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ from __future__ import annotations
 import mmap
 from typing import Final
 
-__all__ = ["MOMENT", "Ledger", "Share"]
+__all__ = ["CALM", "MOMENT", "Ledger", "Share"]
 
 MOMENT: Final = 0.002
 """Seconds for which a worker with many clients leaves a new one to others."""
+
+CALM: Final = 0.25
+"""Seconds after which it may have but half as many more than the others."""
 
 FREE: Final = -1
 
@@ -55,13 +60,19 @@ class Share:
         self._counts = ledger.counts
         self._place = place
         self._clients: dict[str, int] = {}
+        self._total = 0
 
     def publish(self, service: str, clients: int) -> None:
         """Tell the others how many clients a service has here."""
+        self._total += clients - self._clients.get(service, 0)
         self._clients[service] = clients
-        self._counts[self._place] = sum(self._clients.values())
+        self._counts[self._place] = self._total
 
-    def is_large(self) -> bool:
-        """Tell whether others have fewer clients, on average."""
-        counts = [count for count in self._counts.tolist() if count != FREE]
-        return self._counts[self._place] * len(counts) > sum(counts)
+    def is_large(self, lead: int) -> bool:
+        """Tell whether others have fewer clients on average, by more than `lead`."""
+        workers = everybody = 0
+        for count in self._counts.tolist():
+            if count != FREE:
+                workers += 1
+                everybody += count
+        return (self._total - lead) * workers > everybody
