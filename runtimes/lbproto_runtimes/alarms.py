@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,24 +21,30 @@ SLACK: Final = 64
 """Spares a small heap from being rebuilt all the time."""
 
 
-class Alarm(Protocol):
-    """Who is ticked; a driver is one."""
+class Alarm:
+    """Who is ticked; a driver is one.
 
-    armed_at: float
-    """When, in seconds; entries for other times count no more."""
+    A class to inherit from, since its time is looked at for each that was armed.
+    """
+
+    __slots__ = ("armed_at",)
+
+    def __init__(self, at: float) -> None:
+        self.armed_at = at
+        """When, in seconds; entries for other times count no more."""
 
     def tick(self) -> None:
         """The time has come; it may arm itself again."""
-        ...
+        raise NotImplementedError
 
 
-class Call:
+class Call(Alarm):
     """Something to be called once."""
 
-    __slots__ = ("_call", "armed_at")
+    __slots__ = ("_call",)
 
     def __init__(self, at: float, call: Callable[[], object]) -> None:
-        self.armed_at = at
+        super().__init__(at)
         self._call = call
 
     def tick(self) -> None:

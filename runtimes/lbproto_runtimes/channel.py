@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lbproto.machine.events import (
     Connected,
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
 
 __all__ = ["HIGH_WATER", "LOW_WATER", "Channel", "reset_at_close"]
 
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
+RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
-HIGH_WATER = 64 * 1024
+HIGH_WATER: Final = 64 * 1024
 """Bytes in a write buffer above which its writer is told to wait."""
-LOW_WATER = 16 * 1024
+LOW_WATER: Final = 16 * 1024
 """Bytes below which it may go on."""
 
-ALERT_PATIENCE = 5.0
+ALERT_PATIENCE: Final = 5.0
 """Seconds that a peer has to take the alert which ends a handshake."""
 
 

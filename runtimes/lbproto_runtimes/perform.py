@@ -12,7 +12,7 @@ change the owner.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
 from lbproto.machine.effects import (
     Access,
@@ -31,6 +31,7 @@ from lbproto.machine.effects import (
 )
 from lbproto.machine.errors import LocalProtocolError
 from lbproto.machine.events import ConnectError, ConnectFailed, Event, Wake
+from lbproto_runtimes.alarms import Alarm
 
 if TYPE_CHECKING:
     from lbproto.machine.effects import Target
@@ -40,6 +41,13 @@ if TYPE_CHECKING:
     from lbproto_runtimes.logs import Logs
 
 __all__ = ["Driver", "HubDriver", "Wires"]
+
+SEND: Final = Send
+ADOPT: Final = Adopt
+PARK: Final = Park
+ACCESS: Final = Access
+CLOSE: Final = Close
+"""A name that another package gives is looked up whenever it is used; these are not."""
 
 
 class Wires(Protocol):
@@ -114,14 +122,14 @@ class Wires(Protocol):
         ...
 
 
-class Driver:
+class Driver(Alarm):
     """A machine, the events it has yet to see, and its armed deadline."""
 
-    __slots__ = ("_busy", "_clock", "_queue", "_wires", "armed_at", "machine")
+    __slots__ = ("_busy", "_clock", "_queue", "_wires", "machine")
 
     def __init__(self, machine: Machine, wires: Wires) -> None:
+        super().__init__(math.inf)
         self.machine = machine
-        self.armed_at = math.inf
         self._wires = wires
         self._clock = wires.clock
         # Seldom longer than two, and a deque would take 600 bytes for each client.
@@ -260,16 +268,18 @@ class HubDriver(Driver):
     def perform(self, effect: Effect) -> None:
         """Carry out one effect."""
         hub = self._hub
-        if type(effect) is Send:
+        if type(effect) is SEND:
             if not hub.send(effect.conn, effect.data):
                 self.missed(effect)
-        elif type(effect) is Adopt:
+        elif type(effect) is ADOPT:
             if not hub.adopt(effect.conn, self):
                 self.stale(effect)
-        elif type(effect) is Park:
+        elif type(effect) is PARK:
             if not hub.park(effect.conn):
                 self.missed(effect)
-        elif type(effect) is Access:
+        elif type(effect) is ACCESS:
             hub.logs.access(effect.record)
+        elif type(effect) is CLOSE and not effect.abort and hub.knows(effect.conn):
+            hub.close(effect.conn, effect.patience)
         else:
             self.perform_rare(effect)

@@ -7,16 +7,16 @@ the system over poll(2) and epoll(7), greenlets over gevent's loop.
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Protocol
 
 __all__ = ["READ", "WRITE", "Lock", "Platform", "Poll", "SharedPoll"]
 
-READ: Final = select.POLLIN
-WRITE: Final = select.POLLOUT
-"""What to wait for; poll(2) and epoll(7) have the same bits."""
+READ: Final = 1
+WRITE: Final = 4
+"""What to wait for: POLLIN and POLLOUT, the same bits for poll(2) and epoll(7) on every
+machine that Linux runs on. As numbers they are known to what is compiled."""
 
 
 class Poll(Protocol):

@@ -35,6 +35,9 @@ __all__ = ["Poller", "Wire"]
 
 DONTWAIT: Final = int(socket.MSG_DONTWAIT)
 
+DATA: Final = Data
+"""A name that another package gives is looked up whenever it is used; this is not."""
+
 SMALL: Final = 16 * 1024
 """Bytes of a read, until one is full."""
 LARGE: Final = 160 * 1024
@@ -234,7 +237,7 @@ class Wire(Channel):
         elif self.tls is None and self.news is None:
             # Nearly always it is no TLS and no news: two calls less.
             if self.owner is not None:
-                self.owner.feed(Data(self.conn, data))
+                self.owner.feed(DATA(self.conn, data))
         else:
             self.received(data)
         return count == LARGE

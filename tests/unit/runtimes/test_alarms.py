@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from lbproto_runtimes.alarms import SLACK, Alarms, Call
+from lbproto_runtimes.alarms import SLACK, Alarm, Alarms, Call
 
 
 class Driver:
     def __init__(self, alarms: Alarms, *deadlines: float) -> None:
-        self.armed_at = math.inf
+        self.alarm = Alarm(math.inf)
         self.ticks = 0
         self._alarms = alarms
         self._deadlines = list(deadlines)
@@ -17,12 +17,13 @@ class Driver:
 
     def arm(self) -> None:
         if self._deadlines:
-            self.armed_at = self._deadlines.pop(0)
-            self._alarms.arm(self, self.armed_at)
+            # Compiled, an alarm cannot be another class of Python's.
+            self.alarm.armed_at = math.inf
+            self.alarm = Call(self._deadlines.pop(0), self.tick)
+            self._alarms.arm(self.alarm, self.alarm.armed_at)
 
     def tick(self) -> None:
         self.ticks += 1
-        self.armed_at = math.inf
         self.arm()
 
 
@@ -62,7 +63,7 @@ def test_what_was_armed_before_counts_no_more() -> None:
 def test_one_that_is_gone_is_not_called_and_not_kept() -> None:
     alarms = Alarms()
     for _ in range(10 * SLACK):
-        Driver(alarms, 75.0).armed_at = math.inf
+        Driver(alarms, 75.0).alarm.armed_at = math.inf
     last = Driver(alarms, 76.0)
     assert len(alarms._entries) <= 2 * SLACK
     alarms.ring(80.0)
