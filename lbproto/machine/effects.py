@@ -27,6 +27,7 @@ __all__ = [
     "Level",
     "Log",
     "Park",
+    "Relay",
     "Send",
     "SetReading",
     "StartTls",
@@ -135,6 +136,20 @@ class Send:
 
 
 @value
+class Relay:
+    """What comes from this connection may go to another as it is, to its end.
+
+    It is as if each `Data` were answered by a `Send` to `sink`; back-pressure is told
+    and ordered as ever, and the end of the stream is an event. A runtime that does it
+    reports how much it was by `Relayed`. One that does not goes on with `Data`, or
+    does now the one, now the other.
+    """
+
+    conn: ConnId
+    sink: ConnId
+
+
+@value
 class HalfClose:
     """Send FIN after what is queued; go on reading."""
 
@@ -205,6 +220,7 @@ Effect: TypeAlias = (
     | Adopt
     | Park
     | Send
+    | Relay
     | HalfClose
     | Close
     | SetReading

@@ -24,6 +24,7 @@ __all__ = [
     "Lost",
     "Opened",
     "PeerInfo",
+    "Relayed",
     "Secured",
     "Settled",
     "TlsInfo",
@@ -123,6 +124,21 @@ class Data:
 
 
 @value
+class Relayed:
+    """The runtime has passed bytes on by itself, as `Relay` allows.
+
+    Told before whatever the machine hears next, for all that have come until then.
+    """
+
+    conn: ConnId
+    """Where they came from."""
+    octets: int
+    """How many since it was last told; never none."""
+    last: float
+    """When the last of them came, in seconds of the machine's time."""
+
+
+@value
 class Eof:
     """The peer sends no more (its FIN arrived); at most once a connection."""
 
@@ -185,6 +201,7 @@ Event: TypeAlias = (
     | Connected
     | ConnectFailed
     | Data
+    | Relayed
     | Eof
     | Lost
     | WriteBlocked

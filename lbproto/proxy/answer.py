@@ -64,8 +64,7 @@ class Answer:
         exchange = self._exchange
         tunnel = exchange.tunnel
         if tunnel is not None:
-            tunnel.from_backend(data, exchange.out)
-            exchange.touch_tunnel(now)
+            tunnel.from_backend(data, now, exchange.out)
             return
         if self._straight and (size := attempt.straight(data)):
             exchange.tally.sent += size
@@ -261,11 +260,9 @@ class Answer:
         exchange.tally.status = 101
         client.codec.send(out or self.composed(head, now))
         client.flush()
-        exchange.tunnel = Tunnel(client.conn, attempt.conn)
-        if early := attempt.switch():
-            exchange.tunnel.from_backend(early, exchange.out)
-        if early := client.codec.switch():
-            exchange.tunnel.from_client(early, exchange.out)
-        exchange.touch_tunnel(now)
+        conn, patience = client.conn, exchange.terms.tunnel
+        tunnel = Tunnel(conn, attempt.conn, exchange.timers, patience)
+        exchange.tunnel = tunnel
+        tunnel.begin(client.codec.switch(), attempt.switch(), now, exchange.out)
         if client.ended:
             exchange.on_client_eof(now)

@@ -12,6 +12,7 @@ from lbproto.machine.events import (
     Event,
     Lost,
     Opened,
+    Relayed,
     Secured,
     Settled,
     Wake,
@@ -42,6 +43,8 @@ def sort(client: ProxyConnection, event: Event, now: float) -> None:
     elif isinstance(event, Secured):
         if client.entrance is not None and not client.closed:
             client.entrance.secured(event.tls, now)
+    elif isinstance(event, Relayed):
+        client.relayed(event)
     elif event.conn != client.conn or isinstance(event, (Connected, ConnectFailed)):
         client.of_backend(event, now)
     elif isinstance(event, Eof):

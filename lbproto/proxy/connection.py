@@ -20,16 +20,9 @@ from collections.abc import Mapping
 
 from lbproto.config import Listen
 from lbproto.framing.messages import HttpEvent
-from lbproto.machine.effects import (
-    Close,
-    Effect,
-    HalfClose,
-    Level,
-    Log,
-    Send,
-)
+from lbproto.machine.effects import Close, Effect, HalfClose, Level, Log, Send
 from lbproto.machine.errors import ErrorCode, LocalProtocolError
-from lbproto.machine.events import BackendEvent, Data, Event, PeerInfo
+from lbproto.machine.events import BackendEvent, Data, Event, PeerInfo, Relayed
 from lbproto.machine.timers import HEAD, KEEPALIVE, Timer, TimerTable
 from lbproto.machine.values import ConnId
 from lbproto.proxy.back_pressure import settle
@@ -182,6 +175,12 @@ class ProxyConnection:
             exchange.answer.on_data(attempt, event.data, now)
         else:
             tell(exchange, attempt, event, now)
+
+    def relayed(self, event: Relayed) -> None:
+        """The runtime has passed bytes of a tunnel on by itself."""
+        tunnel = None if self._exchange is None else self._exchange.tunnel
+        if tunnel is not None:
+            tunnel.relayed(event)
 
     # -- the client ----------------------------------------------------------
 

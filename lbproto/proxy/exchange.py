@@ -37,7 +37,6 @@ from lbproto.framing.messages import (
 from lbproto.machine.effects import Access, Effect, Level
 from lbproto.machine.errors import LEVELS, VERDICTS, Blame, ErrorCode
 from lbproto.machine.timers import REQUEST_BODY
-from lbproto.machine.timers import TUNNEL as TUNNEL_TIMER
 from lbproto.phases.errors import ProxyError
 from lbproto.proxy.access import Tally
 from lbproto.proxy.answer import Answer
@@ -219,8 +218,7 @@ class Exchange:
     def on_client_data(self, data: bytes, now: float) -> None:
         """Take the client's bytes for the tunnel."""
         assert self.tunnel is not None, "asked only while tunnelling"
-        self.tunnel.from_client(data, self.out)
-        self.touch_tunnel(now)
+        self.tunnel.from_client(data, now, self.out)
 
     def on_client_eof(self, now: float) -> None:
         """The client sends no more; a tunnel may have ended with that."""
@@ -375,10 +373,6 @@ class Exchange:
             del self.answer, self.delivery
 
     # -- small things --------------------------------------------------------
-
-    def touch_tunnel(self, now: float) -> None:
-        """Something passed through the tunnel: its silence starts anew."""
-        self.timers.set(TUNNEL_TIMER, now + self.terms.tunnel)
 
     def date(self, now: float) -> bytes:
         """The wall-clock time as an IMF-fixdate."""

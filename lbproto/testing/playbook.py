@@ -8,7 +8,8 @@
     assert play
 
 `>>` is a fact fed in, `<<` an order expected since the last fact. Everything that
-the machine orders must be expected, in order, but for the kinds in `ignore`. An
+the machine orders must be expected, in order, but for the kinds in `ignore`: lines of
+logs, and `Relay`, which is leave rather than order, if nothing else is said. An
 expectation may be a predicate: `a(Send)` takes any `Send`, `a(Send, data=b"...")`
 one with these fields, where a field may be a function that judges it. A
 transcript that fails is printed with what came instead; one that is never
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from lbproto.machine.effects import Access, Effect, Log
+from lbproto.machine.effects import Access, Effect, Log, Relay
 from lbproto.machine.env import Machine
 from lbproto.machine.events import Event
 
@@ -63,11 +64,12 @@ class Playbook:
     def __init__(
         self,
         machine: Machine,
-        ignore: Collection[type] = (Log, Access),
+        ignore: Collection[type] = (Log, Access, Relay),
     ) -> None:
         self.machine = machine
         self.now = 0.0
-        self._ignore = tuple(ignore)
+        self.ignore = set(ignore)
+        """Kinds of orders that need not be expected."""
         self._seen: list[Effect] = []
         self._lines: list[str] = []
         self._failed = False
@@ -83,7 +85,7 @@ class Playbook:
         self._settle()
         self._lines.append(f"   >> {event!r}")
         seen = self.machine.handle(event, self.now)
-        self._seen = [one for one in seen if not isinstance(one, self._ignore)]
+        self._seen = [one for one in seen if type(one) not in self.ignore]
         self._asserted = False
         return self
 

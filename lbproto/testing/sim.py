@@ -36,6 +36,7 @@ from lbproto.machine.effects import (
     HalfClose,
     Log,
     Park,
+    Relay,
     Send,
     SetReading,
     StartTls,
@@ -45,11 +46,13 @@ from lbproto.machine.events import (
     Connected,
     ConnectError,
     ConnectFailed,
+    Data,
     Drain,
     Event,
     Lost,
     Opened,
     PeerInfo,
+    Relayed,
     Secured,
     TlsInfo,
     Wake,
@@ -74,8 +77,13 @@ class Sim:
         slack: int = 0,
         seed: int = 1,
         applications: Mapping[str, ProxyHttp[Any]] | None = None,
+        relays: bool = False,
     ) -> None:
+        """`relays`: pass bytes on where a machine allows it, and report them."""
         self.now = 0.0
+        self._relays = relays
+        self._sinks: dict[ConnId, ConnId] = {}  # of those who are relayed
+        self._relayed: dict[ConnId, Relayed] = {}  # what is to be reported
         self._awaited = Awaited()
         self.slack = slack
         """Reads that slip through after reading was turned off."""
@@ -133,7 +141,7 @@ class Sim:
     def drain(self, grace: float = 0.0, timeout: float = 300.0) -> None:
         """Ask every machine for a graceful stop."""
         for machine in list(self.machines):
-            self._perform(machine, machine.handle(Drain(grace, timeout), self.now))
+            self._feed(machine, Drain(grace, timeout))
         self.run()
 
     # -- time ----------------------------------------------------------------
@@ -151,7 +159,7 @@ class Sim:
             self.now = max(self.now, self.deadline)
             for machine in list(self.machines):
                 if machine.deadline <= self.now:
-                    self._perform(machine, machine.handle(Wake(), self.now))
+                    self._feed(machine, Wake())
                     assert machine.deadline > self.now, "a deadline must move on"
             self.run()
         self.now = until
@@ -175,8 +183,10 @@ class Sim:
                     continue
                 conn, event = self._queue.popleft()
                 owner = self._owners.get(conn)
-                if owner is not None:
-                    self._perform(owner, owner.handle(event, self.now))
+                if isinstance(event, Data) and conn in self._sinks:
+                    self._relay(event)
+                elif owner is not None:
+                    self._feed(owner, event)
                     if isinstance(event, Lost | ConnectFailed):
                         self._forget(conn)
         finally:
@@ -187,8 +197,24 @@ class Sim:
         found = self._awaited.ripe(self.now)
         if found is not None:
             machine, settled = found
-            self._perform(machine, machine.handle(settled, self.now))
+            self._feed(machine, settled)
         return found is not None
+
+    def _feed(self, machine: Machine, event: Event) -> None:
+        """Tell a machine something, but first what was relayed until now."""
+        for conn in [*self._relayed]:
+            if self._owners.get(conn) is machine:
+                relayed = self._relayed.pop(conn)
+                self._perform(machine, machine.handle(relayed, self.now))
+        self._perform(machine, machine.handle(event, self.now))
+
+    def _relay(self, data: Data) -> None:
+        before = self._relayed.get(data.conn)
+        octets = len(data.data) + (0 if before is None else before.octets)
+        self._relayed[data.conn] = Relayed(data.conn, octets, self.now)
+        sink = self._sinks[data.conn]
+        if sink in self._owners and not self.ends[sink].gone:
+            self.ends[sink].arrive(data.data)
 
     def _poll(self) -> bool:
         """Take one thing that is on its way from a peer and may be read."""
@@ -205,6 +231,7 @@ class Sim:
 
     def _forget(self, conn: ConnId) -> None:
         self._owners.pop(conn, None)
+        self._sinks.pop(conn, None)
         self.ends[conn].closed = True
         self.ends[conn].inbox.clear()
 
@@ -245,7 +272,7 @@ class Sim:
     def _on_connection(
         self,
         machine: Machine,
-        effect: StartTls | Adopt | Park | Send | HalfClose | Close | SetReading,
+        effect: StartTls | Adopt | Park | Send | Relay | HalfClose | Close | SetReading,
     ) -> None:
         conn = effect.conn
         assert conn in self.ends, f"{effect!r} names an unknown connection"
@@ -257,6 +284,10 @@ class Sim:
                 assert conn not in self._finished, f"{effect!r} after HalfClose"
                 if not end.gone:
                     end.arrive(data)
+            case Relay(_, sink):
+                assert sink in self._owners, f"{effect!r} leads to a closed connection"
+                if self._relays:
+                    self._sinks[conn] = sink
             case StartTls():
                 if end.tls is not None:
                     self.tell(Secured(conn, end.tls))

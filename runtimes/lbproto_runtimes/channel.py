@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HIGH_WATER", "LOW_WATER", "Channel", "reset_at_close"]
 
+DATA: Final = Data
+"""A name that another package gives is looked up whenever it is used; this is not."""
+
 RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, for no time
 
 HIGH_WATER: Final = 64 * 1024
@@ -69,9 +72,12 @@ class Channel:
         "_contexts",
         "_target",
         "conn",
+        "last",
         "listener",
         "news",
+        "octets",
         "owner",
+        "sink",
         "site",
         "tls",
     )
@@ -87,6 +93,12 @@ class Channel:
         self.site: Site | None = None
         """The service that a client connected to; None for a backend."""
         self.tls: TlsChannel | None = None
+        self.sink: Channel | None = None
+        """Where bytes go from here without the owner's doing; None: to the owner."""
+        self.octets = 0
+        """How many went there of which the owner's machine does not know yet."""
+        self.last = 0.0
+        """When the last of them came."""
         self._contexts: Contexts | None = None
         self._target: Target | None = None
 
@@ -142,8 +154,20 @@ class Channel:
             self.announce()  # which may start TLS
         if self.tls is not None:
             self._decrypt(self.tls, data)
-        elif self.owner is not None:
-            self.owner.feed(Data(self.conn, data))
+        else:
+            self.hand_on(data)
+
+    def hand_on(self, data: bytes) -> None:
+        """Tell the owner of bytes, or pass them on where it has said they go."""
+        owner, sink = self.owner, self.sink
+        if owner is None:
+            return
+        if sink is None:
+            owner.feed(DATA(self.conn, data))
+            return
+        self.octets += len(data)
+        self.last = owner.clock()
+        sink.send(data)
 
     def ended(self) -> None:
         """The peer's FIN came."""
@@ -179,6 +203,12 @@ class Channel:
         else:
             self.tls.send(data)
             self._flush(self.tls)
+
+    def relay(self, sink: Channel | None) -> None:
+        """Pass on what comes from now on; it may be gone already."""
+        if sink is not None and self.owner is not None:
+            self.sink = sink
+            self.owner.relays(self)
 
     def half_close(self) -> None:
         """Say that no more comes, behind what is queued."""
@@ -238,8 +268,8 @@ class Channel:
             plain = tls.receive(data)
         except TlsFailure as failure:
             self._flush(tls)
-            if failure.plain and self.owner is not None:
-                self.owner.feed(Data(self.conn, failure.plain))
+            if failure.plain:
+                self.hand_on(failure.plain)
             self._give_up(failure.reason)
             return
         self._flush(tls)
@@ -250,7 +280,7 @@ class Channel:
         if plain and self.owner is not None:
             if self._contexts is not None:
                 self._keep_session(tls)
-            self.owner.feed(Data(self.conn, plain))
+            self.hand_on(plain)
         if tls.ended and not had_ended and self.owner is not None:
             self.owner.feed(Eof(self.conn))
 

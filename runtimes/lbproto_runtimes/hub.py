@@ -343,6 +343,10 @@ class Hub:
             wire.send(data)
         return True
 
+    def relay(self, conn: ConnId, sink: ConnId) -> None:
+        """Pass on what comes from one to the other; the owner reports it."""
+        self._wires[conn].relay(self._wires.get(sink))
+
     def half_close(self, conn: ConnId) -> None:
         """Send FIN behind what is queued."""
         self._wires[conn].half_close()

@@ -25,18 +25,20 @@ from lbproto.machine.effects import (
     HalfClose,
     Log,
     Park,
+    Relay,
     Send,
     SetReading,
     StartTls,
 )
 from lbproto.machine.errors import LocalProtocolError
-from lbproto.machine.events import ConnectError, ConnectFailed, Event, Wake
+from lbproto.machine.events import ConnectError, ConnectFailed, Event, Relayed, Wake
 from lbproto_runtimes.alarms import Alarm
 
 if TYPE_CHECKING:
     from lbproto.machine.effects import Target
     from lbproto.machine.env import Machine
     from lbproto.machine.values import ConnId
+    from lbproto_runtimes.channel import Channel
     from lbproto_runtimes.hub import Hub
     from lbproto_runtimes.logs import Logs
 
@@ -65,6 +67,10 @@ class Wires(Protocol):
 
     def knows(self, conn: ConnId) -> bool:
         """Tell whether a connection is open, or being opened."""
+        ...
+
+    def relay(self, conn: ConnId, sink: ConnId) -> None:
+        """Pass on what comes from one to the other; the owner reports it."""
         ...
 
     def connect(
@@ -125,13 +131,15 @@ class Wires(Protocol):
 class Driver(Alarm):
     """A machine, the events it has yet to see, and its armed deadline."""
 
-    __slots__ = ("_busy", "_clock", "_queue", "_wires", "machine")
+    __slots__ = ("_busy", "_queue", "_wires", "clock", "machine", "relayed")
 
     def __init__(self, machine: Machine, wires: Wires) -> None:
         super().__init__(math.inf)
         self.machine = machine
         self._wires = wires
-        self._clock = wires.clock
+        self.clock = wires.clock
+        self.relayed: list[Channel] | None = None
+        """Connections that have sinks."""
         # Seldom longer than two, and a deque would take 600 bytes for each client.
         self._queue: list[Event] = []
         self._busy = False
@@ -141,9 +149,15 @@ class Driver(Alarm):
         if self._busy:
             self._queue.append(event)
             return
+        if self.relayed is not None:
+            self._report(self.relayed)
+            self._queue.append(event)
+            self._run()
+            self.rearm()
+            return
         self._busy = True
         try:
-            for effect in self.machine.handle(event, self._clock()):
+            for effect in self.machine.handle(event, self.clock()):
                 self.perform(effect)
         except Exception as error:  # a bug of ours must not spread
             self._queue.clear()
@@ -154,11 +168,22 @@ class Driver(Alarm):
             self._run()
         self.rearm()
 
+    def relays(self, channel: Channel) -> None:
+        """Report what passes through a connection from now on."""
+        self.relayed = [*(self.relayed or ()), channel]
+
+    def _report(self, relayed: list[Channel]) -> None:
+        """Have the machine know first what has passed without it."""
+        for one in relayed:
+            if one.octets:
+                self._queue.append(Relayed(one.conn, one.octets, one.last))
+                one.octets = 0
+
     def _run(self) -> None:
         self._busy = True
         try:
             while self._queue:
-                now = self._clock()
+                now = self.clock()
                 for effect in self.machine.handle(self._queue.pop(0), now):
                     self.perform(effect)
         except Exception as error:  # a bug of ours must not spread
@@ -177,7 +202,10 @@ class Driver(Alarm):
     def tick(self) -> None:
         """The armed time has come; the deadline may have moved on since."""
         self.armed_at = math.inf
-        now = self._clock()
+        if self.relayed is not None:
+            self._report(self.relayed)
+            self._run()
+        now = self.clock()
         if self.machine.deadline > now:
             self.rearm()
             return
@@ -229,6 +257,8 @@ class Driver(Alarm):
                 raise AssertionError("performed above")
             case _ if not wires.knows(effect.conn):
                 self.missed(effect)
+            case Relay(conn, sink):
+                wires.relay(conn, sink)
             case SetReading(conn, on):
                 wires.set_reading(conn, on)
             case Close(conn, abort, patience):

@@ -17,7 +17,7 @@ import select
 import socket
 from typing import TYPE_CHECKING, Final, Protocol
 
-from lbproto.machine.events import Data, WriteBlocked, WriteUnblocked
+from lbproto.machine.events import WriteBlocked, WriteUnblocked
 from lbproto_runtimes.channel import HIGH_WATER, LOW_WATER, Channel, reset_at_close
 from lbproto_runtimes.dial import describe
 from lbproto_runtimes.moved import Moved
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Poller", "Wire"]
 
 DONTWAIT: Final = int(socket.MSG_DONTWAIT)
-
-DATA: Final = Data
-"""A name that another package gives is looked up whenever it is used; this is not."""
 
 SMALL: Final = 16 * 1024
 """Bytes of a read, until one is full."""
@@ -208,6 +205,7 @@ class Wire(Channel):
             self.dial.cancel()
             self.dial = None
         self._out.clear()
+        self.sink = None
         self.attendant.forget(self)
         sock, self.sock = self.sock, None
         if sock is not None:
@@ -235,9 +233,8 @@ class Wire(Channel):
         if not count:
             self._end()
         elif self.tls is None and self.news is None:
-            # Nearly always it is no TLS and no news: two calls less.
-            if self.owner is not None:
-                self.owner.feed(DATA(self.conn, data))
+            # Nearly always it is no TLS and no news: a call less.
+            self.hand_on(data)
         else:
             self.received(data)
         return count == LARGE

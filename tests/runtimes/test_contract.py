@@ -26,6 +26,7 @@ from lbproto.machine.events import (
     Eof,
     Event,
     Lost,
+    Relayed,
     Secured,
     Settled,
     Wake,
@@ -66,7 +67,7 @@ def test_a_runtime_keeps_the_contract_with_an_attendant_for_each_client(
 
 
 def test_each_clause_is_checked() -> None:
-    assert {check.clause for check in CHECKS} == set(CLAUSES) == set(range(1, 15))
+    assert {check.clause for check in CHECKS} == set(CLAUSES) == set(range(1, 16))
     assert len(BY_NAME) == len(CHECKS)
 
 
@@ -75,7 +76,7 @@ def test_the_clauses_are_those_of_the_documentation(page: str) -> None:
     text = (DOCS / page).read_text("utf-8")
     items = re.findall(r"^(\d+)\. (.+(?:\n {3,}.+)*)", text, re.MULTILINE)
     clauses = [(int(number), " ".join(words.split())) for number, words in items]
-    assert clauses[-14:] == list(CLAUSES.items())
+    assert clauses[-15:] == list(CLAUSES.items())
 
 
 def test_without_a_certificate_checks_of_tls_are_skipped() -> None:
@@ -171,6 +172,11 @@ def aborting(probe: Probe, event: Event, now: float) -> list[Effect]:
     ]
 
 
+def untold(probe: Probe, event: Event, now: float) -> list[Effect]:
+    """Keep to itself what was relayed."""
+    return [] if isinstance(event, Relayed) else probe.handle(event, now)
+
+
 def silent(probe: Probe, event: Event, now: float) -> list[Effect]:
     """Drop effects on connections that are not there."""
     effects = probe.handle(event, now)
@@ -253,6 +259,11 @@ def before(kind: type[Event], told: Callable[[Any], Event]) -> Bend:
             Broken(before(Data, lambda it: Data(it.conn, bytes(300_000)))),
             "a_client_that_has_ended_is_still_answered",
             "Data with 300000 bytes",
+        ),
+        (
+            Broken(untold),
+            "what_may_be_relayed_arrives_whole",
+            "clause 15",
         ),
         (
             Broken(silent),

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from lbproto.machine.effects import (
+    Access,
     Adopt,
     Close,
     Connect,
     HalfClose,
     Park,
+    Relay,
     Send,
     SetReading,
 )
@@ -27,6 +29,7 @@ from lbproto.machine.events import (
     Lost,
     Opened,
     PeerInfo,
+    Relayed,
     Wake,
     WriteBlocked,
     WriteUnblocked,
@@ -394,6 +397,27 @@ def test_a_silent_tunnel_is_closed() -> None:
     play.at(150.0) >> Wake()
     play << a(Close, conn=UP)
     play << a(Close, conn=CLIENT)
+    assert play
+
+
+def test_a_runtime_may_pass_on_by_itself_what_comes_through_a_tunnel() -> None:
+    play = connected(config(via=None, timeouts={"tunnel": 100.0}), WEBSOCKET)
+    play.ignore.remove(Relay)
+    play.ignore.remove(Access)
+    play.at(1.0) >> Data(UP, SWITCHED)
+    play << a(Send, conn=CLIENT)
+    play << Relay(CLIENT, UP)
+    play << Relay(UP, CLIENT)
+    play.at(50.0) >> Relayed(CLIENT, 30, 49.0)
+    assert play.machine.deadline == 149.0
+    play.at(149.0) >> Relayed(UP, 40, 148.0)
+    play >> Wake()
+    play.at(248.0) >> Relayed(UP, 2, 148.0)
+    play >> Wake()
+    play << a(Close, conn=UP)
+    play << a(Access, record=lambda record: (record.received, record.sent) == (30, 42))
+    play << a(Close, conn=CLIENT)
+    play >> Relayed(CLIENT, 1, 248.0)
     assert play
 
 

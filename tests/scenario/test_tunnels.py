@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from tests.scenario.world import (
     status,
 )
 
-pytestmark = pytest.mark.usefixtures("every_framing")
+pytestmark = pytest.mark.usefixtures("every_framing", "whoever_passes_it_on")
 
 
 KIB = 1024
@@ -29,6 +31,19 @@ BOUND = 256 * KIB
 
 END = b"\r\n\r\n"
 SIDES = pytest.mark.parametrize("first", ["client", "backend"])
+
+
+world = Sim
+"""One whose runtime passes nothing on by itself, or one that does."""
+
+
+@pytest.fixture(params=[False, True], ids=["by the core", "by the runtime"])
+def whoever_passes_it_on(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have a tunnel's bytes pass through the core, and then beside it."""
+    global world
+    world, before = partial(Sim, relays=request.param), world
+    yield
+    world = before
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,7 @@ class Talk:
 
 def asked(request: bytes = WEBSOCKET, **settings: Any) -> Talk:
     """A client has asked, and the backend knows."""
-    sim = Sim(bare(**settings))
+    sim = world(bare(**settings))
     talk = Talk(sim, sim.backend("10.0.0.1:80"), sim.client())
     talk.client.send(request)
     return talk
@@ -363,7 +378,7 @@ def test_a_client_that_ended_before_the_101_has_ended_in_the_tunnel(
 def test_a_client_that_ended_behind_pipelined_requests_has_ended_in_the_tunnel(
     slack: int,
 ) -> None:
-    sim = Sim(bare(), slack=slack)  # the end may come while reading is off
+    sim = world(bare(), slack=slack)  # the end may come while reading is off
     talk = Talk(sim, sim.backend("10.0.0.1:80"), sim.client())
     talk.client.send(GET + WEBSOCKET)
     talk.client.half_close()

@@ -47,6 +47,9 @@ CLAUSES: Final[Mapping[int, str]] = MappingProxyType(
         14: "Each `Await` is answered with one `Settled`, unless it was cancelled;"
         " meanwhile everything goes on. A runtime that cannot await says so in the"
         " answer.",
+        15: "What comes from a connection with a `Relay` goes to its sink, whole and in"
+        " order, or is `Data`. How much went there is told by `Relayed` before the"
+        " machine hears anything else.",
     }
 )
 """The contract of a runtime with its machines."""
