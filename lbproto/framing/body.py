@@ -74,7 +74,8 @@ class LengthDecoder:
 
     def receive(self, data: bytes) -> Piece:
         """Take one read."""
-        content = data[: self._left]
+        # Compiled, a slice is a copy, also of the whole.
+        content = data if len(data) <= self._left else data[: self._left]
         self._left -= len(content)
         return Piece(content, len(content), self._left == 0)
 

@@ -254,12 +254,14 @@ class NativeServerCodec(ServerCodec):
         elif left:
             if not data:
                 return
-            content = data[:left]
-            events.append(Body(self._stream, content))
-            data = data[left:]
-            self._left = left = left - len(content)
-            if left:
+            size = len(data)
+            if size < left:  # compiled, a slice is a copy, also of the whole
+                events.append(Body(self._stream, data))
+                self._left = left - size
                 return
+            events.append(Body(self._stream, data if size == left else data[:left]))
+            self._left = 0
+            data = data[left:]
         events.append(end or End(self._stream))
         self._phase = DONE
         if data:
