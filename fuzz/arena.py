@@ -45,12 +45,15 @@ BACKENDS: Final = (Backend(target=Target("10.0.0.1", 80)),)
 BOTH: Final = (*BACKENDS, Backend(target=Target("10.0.0.2", 80)))
 
 
-def world(*, backends: int = 1, framing: Codec = "native") -> Sim:
-    """Make a balancer in front of one or two backends, which are not there yet."""
+def world(*, backends: int = 1, framing: Codec = "native", relays: bool = False) -> Sim:
+    """Make a balancer in front of one or two backends, which are not there yet.
+
+    `relays`: its runtime passes the bytes of tunnels on by itself.
+    """
     servers = BOTH[:backends]
     service = replace(WEB, framing=framing)
     upstreams = {"web": Upstream(name="web", backends=servers)}
-    return Sim(Config(services=(service,), upstreams=upstreams))
+    return Sim(Config(services=(service,), upstreams=upstreams), relays=relays)
 
 
 def silent(end: Endpoint, data: bytes) -> None:
