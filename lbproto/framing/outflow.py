@@ -64,7 +64,7 @@ class Outflow:
             self._left = CHUNKS if chunked else UNTIL_CLOSE
         else:
             self._left = body.length
-        self._data += head
+        self._data = _behind(self._data, head)
 
     def body(self, event: Body) -> None:
         """Write content.
@@ -75,11 +75,12 @@ class Outflow:
         left, data = self._left, event.data
         if left >= len(data):
             self._left = left - len(data)
-            self._data += data
+            self._data = _behind(self._data, data)
         elif left == CHUNKS:
-            self._data += event.chunks or b"%x\r\n%b\r\n" % (len(data), data)
+            chunks = event.chunks or b"%x\r\n%b\r\n" % (len(data), data)
+            self._data = _behind(self._data, chunks)
         elif left == UNTIL_CLOSE:
-            self._data += data
+            self._data = _behind(self._data, data)
         else:
             raise LocalProtocolError(f"{len(data)} bytes of content, {left} are left")
 
@@ -100,3 +101,8 @@ class Outflow:
         """Return what is to be written now, and forget it."""
         data, self._data = self._data, b""
         return data
+
+
+def _behind(data: bytes, more: bytes) -> bytes:
+    """Put bytes behind others, of which there are mostly none."""
+    return data + more if len(data) else more
