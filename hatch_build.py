@@ -38,6 +38,9 @@ LIBRARIES = {"lbproto": "lbproto", "lbproto_runtimes": "runtimes/lbproto_runtime
 LEAF = "@mypyc_attr(acyclic=True, free_list_len=1)\n"
 """No work for the garbage collector; the memory of one is kept for the next."""
 
+FLEETING = "@mypyc_attr(free_list_len=1)\n"
+"""Objects with cycles whose memory is kept for the next."""
+
 FOREIGN = re.compile(r"\b(object|Any|Awaitable|BaseException)\b")
 """What others make, and what may know whoever holds it."""
 
@@ -108,7 +111,7 @@ def _native(source: str) -> str:
     """Write a module's records so that mypyc makes structures of them.
 
     It knows `dataclass` and not our `value`, and it leaves `__init__` to Python unless
-    it stands there. Nor does it know a `leaf`, as records are.
+    it stands there. Nor does it know a `leaf`, as records are, or what is `fleeting`.
     """
     lines = source.splitlines(keepends=True)
     classes = [one for one in ast.parse(source).body if isinstance(one, ast.ClassDef)]
@@ -117,6 +120,8 @@ def _native(source: str) -> str:
         marks = {ast.unparse(one): one.lineno - 1 for one in record.decorator_list}
         if "leaf" in marks:
             lines[marks["leaf"]] = LEAF
+        if "fleeting" in marks:
+            lines[marks["fleeting"]] = FLEETING
         if "value" not in marks:
             continue
         body = [

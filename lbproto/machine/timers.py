@@ -17,6 +17,8 @@ import math
 from enum import IntEnum
 from typing import Final
 
+from lbproto.machine.values import leaf
+
 __all__ = [
     "CONNECT",
     "HEAD",
@@ -76,6 +78,7 @@ NONE: Final = -1
 INFINITY: Final = math.inf
 
 
+@leaf
 class TimerTable:
     """At most one deadline per `Timer`."""
 

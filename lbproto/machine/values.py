@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NewType, TypeVar, dataclass_transform
 
-__all__ = ["ConnId", "leaf", "value"]
+__all__ = ["ConnId", "fleeting", "leaf", "value"]
 
 T = TypeVar("T")
 
@@ -24,6 +24,15 @@ def leaf(cls: type[T]) -> type[T]:
 
     It holds nothing that could know it, as a record does. Compiled, leaves are no work
     for the garbage collector (`hatch_build.py`).
+    """
+    return cls
+
+
+def fleeting(cls: type[T]) -> type[T]:
+    """Say that objects of a class come and go with each exchange or connection.
+
+    Compiled, the memory of one that has gone is kept for the next, as that of a leaf is
+    (`hatch_build.py`).
     """
     return cls
 

@@ -23,6 +23,7 @@ from lbproto.framing.messages import (
 from lbproto.machine.effects import Send
 from lbproto.machine.errors import ErrorCode
 from lbproto.machine.timers import RESPONSE, RESPONSE_BODY
+from lbproto.machine.values import fleeting
 from lbproto.proxy.stages import ENDED, FINAL_HEAD, STREAMING, Step, passes_on
 from lbproto.proxy.tunnel import Tunnel, may_switch
 from lbproto.rewriting.outgoing import downstream_response
@@ -37,6 +38,7 @@ __all__ = ["Answer"]
 NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
+@fleeting
 class Answer:
     """One response on its way back."""
 

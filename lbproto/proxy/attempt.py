@@ -19,7 +19,7 @@ from lbproto.machine.effects import (
     SetReading,
 )
 from lbproto.machine.events import PeerInfo, TlsInfo
-from lbproto.machine.values import ConnId
+from lbproto.machine.values import ConnId, leaf
 from lbproto.proxy.preface import proxy_header
 from lbproto.proxy.site import Site
 from lbproto.selection.balancer import Lease, Outcome
@@ -29,6 +29,7 @@ from lbproto.selection.pool import NOBODY
 __all__ = ["Attempt"]
 
 
+@leaf
 class Attempt:
     """A backend connection at work for one exchange."""
 

@@ -24,7 +24,7 @@ from lbproto.machine.effects import Close, Effect, HalfClose, Level, Log, Send
 from lbproto.machine.errors import ErrorCode, LocalProtocolError
 from lbproto.machine.events import BackendEvent, Data, Event, PeerInfo, Relayed
 from lbproto.machine.timers import HEAD, KEEPALIVE, Timer, TimerTable
-from lbproto.machine.values import ConnId
+from lbproto.machine.values import ConnId, fleeting
 from lbproto.proxy.back_pressure import settle
 from lbproto.proxy.backend_events import tell
 from lbproto.proxy.client_events import sort
@@ -40,6 +40,7 @@ from lbproto.proxy.stages import TUNNEL
 __all__ = ["ProxyConnection"]
 
 
+@fleeting
 class ProxyConnection:
     """A client connection and what it asks for; a `Machine`."""
 

@@ -18,6 +18,7 @@ from lbproto.machine.effects import Level
 from lbproto.machine.errors import ErrorCode
 from lbproto.machine.events import ConnectError, ConnectFailed
 from lbproto.machine.timers import CONNECT, RESPONSE, Timer
+from lbproto.machine.values import fleeting
 from lbproto.phases.errors import ProxyError
 from lbproto.proxy.attempt import Attempt
 from lbproto.proxy.held import HeldContent
@@ -44,6 +45,7 @@ LOOK_AGAIN: Final = 0.01
 """Seconds to the next look for room: who leaves it does not know who waits."""
 
 
+@fleeting
 class Delivery:
     """One request on its way up."""
 

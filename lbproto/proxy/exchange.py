@@ -37,6 +37,7 @@ from lbproto.framing.messages import (
 from lbproto.machine.effects import Access, Effect, Level
 from lbproto.machine.errors import LEVELS, VERDICTS, Blame, ErrorCode
 from lbproto.machine.timers import REQUEST_BODY
+from lbproto.machine.values import fleeting
 from lbproto.phases.errors import ProxyError
 from lbproto.proxy.access import Tally
 from lbproto.proxy.answer import Answer
@@ -74,6 +75,7 @@ IDLE_CLOCK: Final = UploadClock()
 """Of requests without content that is waited for; it never runs."""
 
 
+@fleeting
 class Exchange:
     """A request and its response, from the first byte to the access record."""
 

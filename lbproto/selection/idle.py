@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TypeAlias
 
-from lbproto.machine.values import ConnId
+from lbproto.machine.values import ConnId, fleeting
 
 __all__ = ["Idle", "PoolKey", "Stack"]
 
@@ -29,6 +29,7 @@ class Stack:
         """A backend keeps it, empty or not."""
 
 
+@fleeting
 class Idle:
     """One connection that nobody uses."""
 
