@@ -38,12 +38,14 @@ from lbproto.framing.phase import BODY, DONE, FAILED, HEAD
 from lbproto.framing.usual import UsualRequests
 from lbproto.framing.wire import write_response
 from lbproto.machine.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from lbproto.machine.values import fleeting
 
 __all__ = ["NativeServerCodec"]
 
 NO_CONTENT: Final = length(0)
 
 
+@fleeting
 class NativeServerCodec(ServerCodec):
     """Our side of a client's connection."""
 
@@ -203,22 +205,23 @@ class NativeServerCodec(ServerCodec):
 
     def _read_head(self, data: bytes) -> list[HttpEvent]:
         reader = self._reader
-        found = None if reader is not None else self._usual.read(data, self._stream)
-        if found is not None:
-            head, end = found
-            data = data[end:]
-        else:
-            if reader is None:
-                reader = RequestReader(self._usual.limits, self._stream)
-                self._reader = reader
-            try:
-                gated = reader.receive(data)
-            except RemoteProtocolError as refusal:
-                return [self._fail(refusal.code, refusal.detail)]
-            if gated is None:
-                return []
-            self._reader = None
-            head, data = gated.head, gated.rest
+        if reader is None:
+            head, end = self._usual.read(data, self._stream)
+            if head is not None:
+                return self._with_content(head, data[end:])
+            reader = RequestReader(self._usual.limits, self._stream)
+            self._reader = reader
+        try:
+            gated = reader.receive(data)
+        except RemoteProtocolError as refusal:
+            return [self._fail(refusal.code, refusal.detail)]
+        if gated is None:
+            return []
+        self._reader = None
+        return self._with_content(gated.head, gated.rest)
+
+    def _with_content(self, head: RequestHead, data: bytes) -> list[HttpEvent]:
+        """Begin a request, and take what of its content is there."""
         self._begin(head)
         events: list[HttpEvent] = [head]
         self._read_content(data, events)

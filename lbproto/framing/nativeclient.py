@@ -25,10 +25,12 @@ from lbproto.framing.phase import BODY, DONE, FAILED, HEAD
 from lbproto.framing.usual import UsualResponses
 from lbproto.framing.wire import write_request
 from lbproto.machine.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from lbproto.machine.values import fleeting
 
 __all__ = ["NativeClientCodec"]
 
 
+@fleeting
 class NativeClientCodec(ClientCodec):
     """Our side of a backend's connection, for one exchange."""
 
@@ -165,11 +167,10 @@ class NativeClientCodec(ClientCodec):
         events: list[HttpEvent] = []
         while True:
             if self._reader is None:
-                found = self._usual.read(data, self._stream, self._method)
-                if found is not None:
-                    head, end, chunked = found
-                    events.append(head)
-                    self._begin(head, chunked)
+                usual, end, chunked = self._usual.read(data, self._stream, self._method)
+                if usual is not None:
+                    events.append(usual)
+                    self._begin(usual, chunked)
                     self._read_content(data[end:], events)
                     return events
                 self._reader = ResponseReader(

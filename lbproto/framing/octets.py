@@ -29,7 +29,7 @@ class Octets:
         self._table = bytes(octet in members for octet in range(256))
         self._match = re.compile(b"[%b]*+" % re.escape(members)).match
 
-    def end(self, data: bytes, begin: int) -> int:
+    def end(self, data: bytes, begin: i64) -> i64:
         """Return where the run that begins here ends, if only before it has begun.
 
         Raises:
@@ -47,7 +47,7 @@ class Octets:
         return at
 
 
-def begins_with(data: bytes, begin: int, lower: bytes) -> bool:
+def begins_with(data: bytes, begin: i64, lower: bytes) -> bool:
     """Tell whether some text begins with letters and hyphens, which are in lower case.
 
     Its case does not matter. It has no control characters; CR is taken for a hyphen.
@@ -57,9 +57,8 @@ def begins_with(data: bytes, begin: int, lower: bytes) -> bool:
     """
     at: i64 = 0
     size: i64 = len(lower)
-    first: i64 = begin
     while at < size:
-        octet: i64 = data[first + at]
+        octet: i64 = data[begin + at]
         wanted: i64 = lower[at]
         if octet | 0x20 != wanted:  # upper case is without this bit
             return False

@@ -13,7 +13,7 @@ is rare as what is wrong.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lbproto.framing.codec import CodecLimits
 from lbproto.framing.headers import Headers
@@ -32,6 +32,9 @@ from lbproto.framing.messages import (
 from lbproto.framing.octets import Octets, begins_with
 from lbproto.framing.search import HOP_BY_HOP, Place, Search
 from lbproto.machine.values import leaf
+
+if TYPE_CHECKING:
+    from mypy_extensions import i64
 
 __all__ = ["UsualRequests", "UsualResponses"]
 
@@ -87,9 +90,9 @@ class Name:
 
     def __init__(self, lower: bytes, kind: int, *, begins: bool) -> None:
         self.lower = lower
-        self.kind = kind
+        self.kind: i64 = kind
         self.begins = begins
-        self.size = len(lower)
+        self.size: i64 = len(lower)
 
 
 class Names:
@@ -125,9 +128,9 @@ class Names:
         ]
         """By the set of bits that a head has."""
 
-    def kind(self, data: bytes, begin: int, end: int) -> int:
+    def kind(self, data: bytes, begin: i64, end: i64) -> i64:
         """Tell what a name is; nearly all are plain, and most of them at a glance."""
-        size = end - begin
+        size: i64 = end - begin
         for one in self._by_letter[data[begin]]:
             fits = size == one.size or (one.begins and size > one.size)
             if fits and begins_with(data, begin, one.lower):
@@ -156,10 +159,10 @@ class Lines:
 
     __slots__ = ("base", "hop", "host", "length", "options", "there")
 
-    def __init__(self, base: int) -> None:
-        self.base = base
+    def __init__(self, base: i64) -> None:
+        self.base: i64 = base
         """Where the first one begins."""
-        self.there = 0
+        self.there: i64 = 0
         """The set of bits of fields that are there."""
         self.host = b""
         self.length = -1
@@ -168,26 +171,27 @@ class Lines:
         self.hop: tuple[Place, ...] = ()
         """The lines of fields for one hop, counted from `base`."""
 
-    def read(self, data: bytes, names: Names, most: int) -> int:
+    def read(self, data: bytes, names: Names, most: int) -> i64:
         """Read up to the empty line, `most` lines; return where that ends, or -1.
 
         Raises:
             IndexError: there is no end yet.
         """
-        at = self.base
+        at: i64 = self.base
+        left: i64 = most
         token = names.token
         while data[at] != CR:
-            most -= 1
-            colon = token.end(data, at)
-            if most < 0 or colon == at or data[colon] != COLON:
+            left -= 1
+            colon: i64 = token.end(data, at)
+            if left < 0 or colon == at or data[colon] != COLON:
                 return -1
-            kind = names.kind(data, at, colon)
-            begin = colon + 1
+            kind: i64 = names.kind(data, at, colon)
+            begin: i64 = colon + 1
             if data[begin] == SPACE:
                 begin += 1
             elif kind != PLAIN:
                 return -1
-            end = TEXT.end(data, begin)
+            end: i64 = TEXT.end(data, begin)
             # White space around a value is for the gate to make canonical.
             if data[begin] == SPACE or data[end - 1] == SPACE:
                 return -1
@@ -198,7 +202,7 @@ class Lines:
             at = end + 2
         return at + 2 if data[at + 1] == LF else -1
 
-    def _take(self, kind: int, data: bytes, at: int, begin: int, end: int) -> bool:
+    def _take(self, kind: i64, data: bytes, at: i64, begin: i64, end: i64) -> bool:
         """Take a field that is looked at; False: it is not as it usually is."""
         if kind == RARE or self.there & kind:
             return False
@@ -210,7 +214,8 @@ class Lines:
             return _is_plain_host(data, begin, end)
         if kind == DATE:
             return True
-        self.hop += ((at - self.base, end + 2 - self.base),)
+        place = (at - self.base, end + 2 - self.base)
+        self.hop = (*self.hop, place) if self.hop else (place,)
         if kind == CONNECTION:
             return self._take_option(data, begin, end - begin)
         if kind == CODING:
@@ -219,7 +224,7 @@ class Lines:
             )
         return True
 
-    def _take_option(self, data: bytes, begin: int, size: int) -> bool:
+    def _take_option(self, data: bytes, begin: i64, size: i64) -> bool:
         """Take the value of Connection, if it is one of two words."""
         if size == len(b"keep-alive") and begins_with(data, begin, b"keep-alive"):
             self.options = KEEP_ALIVE
@@ -229,23 +234,26 @@ class Lines:
             return False
         return True
 
-    def _take_length(self, data: bytes, begin: int, end: int) -> bool:
+    def _take_length(self, data: bytes, begin: i64, end: i64) -> bool:
         """Take a canonical number."""
-        size = end - begin
+        size: i64 = end - begin
         if size > LONGEST or (data[begin] == ZERO and size > 1):
             return False
         self.length = _number(data, begin, end)
         return self.length >= 0
 
 
-def _number(data: bytes, begin: int, end: int) -> int:
-    """Read digits; -1: something else is there, or nothing."""
-    number = -1 if begin == end else 0
-    for at in range(begin, end):
-        digit = data[at] - ZERO
+def _number(data: bytes, begin: i64, end: i64) -> i64:
+    """Read up to `LONGEST` digits; -1: something else is there, or nothing."""
+    number: i64 = -1 if begin == end else 0
+    at: i64 = begin
+    while at < end:
+        digit: i64 = data[at]
+        digit -= ZERO
         if digit < 0 or digit > 9:
             return -1
         number = number * 10 + digit
+        at += 1
     return number
 
 
@@ -254,14 +262,14 @@ def _is_known(method: bytes) -> bool:
     return method == b"GET" or method in METHODS
 
 
-def _is_plain_host(data: bytes, begin: int, end: int) -> bool:
+def _is_plain_host(data: bytes, begin: i64, end: i64) -> bool:
     """Tell whether it needs no second look: no IPv6, no port over 59999."""
-    colon = HOST_NAME.end(data, begin)
+    colon: i64 = HOST_NAME.end(data, begin)
     if colon == begin:
         return False
     if colon == end:
         return True
-    size = end - colon - 1
+    size: i64 = end - colon - 1
     if data[colon] != COLON or DIGITS.end(data, colon + 1) != end:
         return False
     return 1 <= size <= 4 or (size == 5 and ZERO < data[colon + 1] < ZERO + 6)
@@ -279,32 +287,33 @@ class UsualRequests:
         self._count = limits.header_count
         self._body_size = -1 if limits.body_size is None else limits.body_size
 
-    def read(self, data: bytes, stream: int) -> tuple[RequestHead, int] | None:
+    def read(self, data: bytes, stream: int) -> tuple[RequestHead | None, int]:
         """Return a head that is all there, and where it ends; None: look closer."""
         try:
             return self._read(data, stream)
         except IndexError:
-            return None  # it is not all there
+            return None, 0  # it is not all there
 
-    def _read(self, data: bytes, stream: int) -> tuple[RequestHead, int] | None:
-        method_end = METHOD.end(data, 0)
+    def _read(self, data: bytes, stream: int) -> tuple[RequestHead | None, int]:
+        method_end: i64 = METHOD.end(data, 0)
         method = data[:method_end]
-        target = method_end + 1
+        target: i64 = method_end + 1
         if data[method_end] != SPACE or data[target] != SLASH or not _is_known(method):
-            return None
-        start_end = TARGET.end(data, target)
-        base = start_end + 11
+            return None, 0
+        start_end: i64 = TARGET.end(data, target)
+        base: i64 = start_end + 11
         if data[start_end:base] != b" HTTP/1.1\r\n" or base > self._line_size:
-            return None
+            return None, 0
         lines = Lines(base)
-        end = lines.read(data, REQUEST_NAMES, self._count)
-        there, count = lines.there, lines.length
+        end: i64 = lines.read(data, REQUEST_NAMES, self._count)
+        there: i64 = lines.there
+        count = lines.length
         if end < 0 or end > self._size or not there & HOST:
-            return None
+            return None, 0
         body: BodyHint = NO_BODY
         if count >= 0:
             if there & CODING or 0 <= self._body_size < count:
-                return None
+                return None, 0
             body = BodyHint(COUNTED, count)
         elif there & CODING:
             body = STREAM
@@ -338,7 +347,7 @@ class UsualResponses:
 
     def read(
         self, data: bytes, stream: int, method: bytes
-    ) -> tuple[ResponseHead, int, bool] | None:
+    ) -> tuple[ResponseHead | None, int, bool]:
         """Return a head that is all there, and where it ends; None: look closer.
 
         `method` is that of the request. Last comes whether content is chunked.
@@ -346,30 +355,31 @@ class UsualResponses:
         try:
             return self._read(data, stream, method)
         except IndexError:
-            return None  # it is not all there
+            return None, 0, False  # it is not all there
 
     def _read(
         self, data: bytes, stream: int, method: bytes
-    ) -> tuple[ResponseHead, int, bool] | None:
+    ) -> tuple[ResponseHead | None, int, bool]:
         if data[:9] != b"HTTP/1.1 ":
-            return None
-        status = _number(data, 9, 12)
+            return None, 0, False
+        status: i64 = _number(data, 9, 12)
         if status < 200 or status > 599 or data[12] != SPACE:
-            return None
-        start_end = TEXT.end(data, 13)
+            return None, 0, False
+        start_end: i64 = TEXT.end(data, 13)
         if data[start_end] != CR or data[start_end + 1] != LF:
-            return None
-        base = start_end + 2
+            return None, 0, False
+        base: i64 = start_end + 2
         lines = Lines(base)
-        end = lines.read(data, RESPONSE_NAMES, self._count)
+        end: i64 = lines.read(data, RESPONSE_NAMES, self._count)
         if end < 0 or end > self._size:
-            return None
-        there, count = lines.there, lines.length
+            return None, 0, False
+        there: i64 = lines.there
+        count = lines.length
         chunked = there & CODING != 0
         body: BodyHint = STREAM
         if count >= 0:
             if chunked:
-                return None
+                return None, 0, False
             body = BodyHint(COUNTED, count)
         if status == 304 or status == 204 or method == b"HEAD":
             body = NO_BODY  # RFC 9112 6.3, whatever the fields say

@@ -89,7 +89,7 @@ def test_usual_requests_mean_what_the_gate_says(fields):
     ],
 )
 def test_what_is_rare_or_wrong_is_for_the_gate(wire):
-    assert REQUESTS.read(wire, 1) is None
+    assert REQUESTS.read(wire, 1) == (None, 0)
 
 
 def test_limits_of_a_request_are_the_gates_to_enforce():
@@ -102,7 +102,8 @@ def test_limits_of_a_request_are_the_gates_to_enforce():
         (CodecLimits(header_count=0), False),
         (CodecLimits(header_count=10**9), True),
     ):
-        assert (UsualRequests(limits).read(wire, 1) is not None) is taken
+        head, _ = UsualRequests(limits).read(wire, 1)
+        assert (head is not None) is taken
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
@@ -147,7 +148,7 @@ def test_usual_responses_mean_what_the_gate_says(fields, start, method):
     ],
 )
 def test_a_rare_or_wrong_response_is_for_the_gate(wire):
-    assert RESPONSES.read(wire, 1, b"GET") is None
+    assert RESPONSES.read(wire, 1, b"GET") == (None, 0, False)
 
 
 PIECES = [
@@ -185,7 +186,7 @@ HEADS = st.lists(st.sampled_from(PIECES), max_size=14).map(b"".join)
 def test_no_request_is_taken_that_the_gate_would_not_take(fields):
     wire = request(HOST + fields)
     found = REQUESTS.read(wire, 1)
-    if found is not None:
+    if found[0] is not None:
         gated = RequestReader(LIMITS, 1).receive(wire)
         assert (gated.head, len(gated.wire)) == found
 
@@ -194,7 +195,7 @@ def test_no_request_is_taken_that_the_gate_would_not_take(fields):
 def test_no_response_is_taken_that_the_gate_would_not_take(fields):
     wire = response(fields)
     found = RESPONSES.read(wire, 1, b"GET")
-    if found is not None:
+    if found[0] is not None:
         try:
             gated = ResponseReader(LIMITS, 1, b"GET").receive(wire)
         except RemoteProtocolError as refusal:
@@ -212,4 +213,4 @@ def test_every_field_of_one_hop_is_looked_for(name):
     # None of these questions has made a list of lines.
     assert head.headers.ordinary
     line = name + b": x\r\n"
-    assert REQUESTS.read(request(HOST + line), 1) is None
+    assert REQUESTS.read(request(HOST + line), 1) == (None, 0)
