@@ -303,7 +303,7 @@ class Balancer(Register):
     def _stack(self, lease: Lease, preface: bytes) -> Stack | None:
         """Return the stack of a backend's connections that began with nothing."""
         state = lease.state
-        if state is None or preface:
+        if state is None or len(preface):
             return None
         stack = state.idle
         if stack is None:

@@ -145,9 +145,9 @@ class Group:
         """Choose a backend that was not tried yet; None if there is none."""
         if self._ramping:
             self._advance(now)
-        if not key and self.keyed:
+        if self.keyed and not key:
             key = b"%d" % int(self._random() * 0x100000000)
-        if not tried and not self._ramping:
+        if not len(tried) and not self._ramping:
             chosen = self._proper.pick(key, now)
             if chosen is None:
                 chosen = self._backup.pick(key, now)

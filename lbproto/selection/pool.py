@@ -8,9 +8,7 @@ is in both orders, and there is one for each time that services give. And a dict
 for what the runtime knows by its id.
 
 What opened a connection (a PROXY header that names one client) is part of what it
-is, so it is part of the key: it never serves anybody else. A connection that leaves
-stays in its lane until it comes to the head, or until the lane has more of these than
-there are connections.
+is, so it is part of the key: it never serves anybody else.
 """
 
 from __future__ import annotations
@@ -21,50 +19,12 @@ from typing import Final
 from lbproto.machine.errors import LocalProtocolError
 from lbproto.machine.values import ConnId
 from lbproto.selection.backend import BackendId
-from lbproto.selection.idle import Idle, PoolKey, Stack
+from lbproto.selection.idle import Idle, Lane, PoolKey, Stack
 
 __all__ = ["NOBODY", "IdlePool"]
 
 NOBODY: Final = ConnId(0)
 """In place of a connection; ids count from 1."""
-
-SLACK: Final = 16
-"""Spares a small pool from clearing its lanes all the time."""
-
-
-class Lane:
-    """Connections in the order in which they were parked, and will expire."""
-
-    __slots__ = ("_first", "idle", "last")
-
-    def __init__(self) -> None:
-        self._first = 0
-        self.idle: list[Idle] = []
-        self.last = -math.inf
-        """When the last one expires."""
-
-    def add(self, one: Idle) -> None:
-        """Put one at the end."""
-        self.idle.append(one)
-        self.last = one.expires
-
-    def head(self) -> Idle | None:
-        """Return the first that is still parked."""
-        idle, at = self.idle, self._first
-        while at < len(idle):
-            one = idle[at]
-            if one.parked:
-                self._first = at
-                return one
-            at += 1
-        idle.clear()
-        self._first = 0
-        return None
-
-    def tidy(self) -> None:
-        """Drop those that have left."""
-        self.idle = [one for one in self.idle if one.parked]
-        self._first = 0
 
 
 class IdlePool:
@@ -91,9 +51,9 @@ class IdlePool:
             return -math.inf
         earliest = math.inf
         for lane in self._lanes:
-            head = lane.head()
-            if head is not None and head.expires < earliest:
-                earliest = head.expires
+            first = lane.first
+            if first is not None and first.expires < earliest:
+                earliest = first.expires
         return earliest
 
     def checkout(self, key: PoolKey) -> ConnId | None:
@@ -103,14 +63,10 @@ class IdlePool:
 
     def take(self, stack: Stack) -> ConnId:
         """Take the connection on top of a stack; `NOBODY` if it is empty."""
-        connections = stack.connections
-        if not connections:
+        one = stack.top
+        if one is None:
             return NOBODY
-        one = connections.pop()
-        one.parked = False
-        del self._parked[one.conn]
-        if not connections:
-            self._forsake(stack)
+        self._drop(one)
         return one.conn
 
     def park(self, key: PoolKey, conn: ConnId, expires: float) -> bool:
@@ -137,13 +93,11 @@ class IdlePool:
         while len(parked) >= self._size:
             self._make_room()
         self._number += 1
-        one = Idle(conn, stack, expires, self._number)
-        parked[conn] = one
-        stack.connections.append(one)
         lane = self._lane(expires)
+        one = Idle(conn, stack, lane, expires, self._number)
+        parked[conn] = one
+        stack.add(one)
         lane.add(one)
-        if len(lane.idle) > 2 * (len(parked) + SLACK):
-            lane.tidy()  # paid for by as many that were parked
         return True
 
     def forget(self, conn: ConnId) -> bool:
@@ -169,17 +123,17 @@ class IdlePool:
         expired, self._evicted = self._evicted, []
         late: list[tuple[float, ConnId]] = []
         for lane in self._lanes:
-            while (head := lane.head()) is not None and head.expires <= now:
-                self._drop(head)
-                late.append((head.expires, head.conn))
-        self._lanes = [lane for lane in self._lanes if lane.idle] or [Lane()]
+            while (first := lane.first) is not None and first.expires <= now:
+                self._drop(first)
+                late.append((first.expires, first.conn))
+        self._lanes = [one for one in self._lanes if one.first] or [Lane()]
         expired += [conn for _, conn in sorted(late)]
         return expired
 
     def _lane(self, expires: float) -> Lane:
         """Return a lane in which nothing expires later."""
         for lane in self._lanes:
-            if lane.last <= expires or not lane.idle:
+            if lane.expires <= expires or lane.first is None:
                 return lane
         lane = Lane()
         self._lanes.append(lane)
@@ -187,21 +141,17 @@ class IdlePool:
 
     def _make_room(self) -> None:
         """Give up the connection that was parked longest ago."""
-        heads = [head for lane in self._lanes if (head := lane.head()) is not None]
-        oldest = min(heads, key=_number)
+        firsts = [one for lane in self._lanes if (one := lane.first) is not None]
+        oldest = min(firsts, key=_number)
         self._drop(oldest)
         self._evicted.append(oldest.conn)
 
     def _drop(self, one: Idle) -> None:
         stack = one.stack
-        stack.connections.remove(one)
-        one.parked = False
+        stack.remove(one)
+        one.lane.remove(one)
         del self._parked[one.conn]
-        if not stack.connections:
-            self._forsake(stack)
-
-    def _forsake(self, stack: Stack) -> None:
-        if not stack.lasting:
+        if stack.top is None and not stack.lasting:
             del self._stacks[stack.key]  # there may be a key for every client
 
 
