@@ -14,10 +14,10 @@ with the byte behind a CR that is no LF.
 
 from __future__ import annotations
 
-import re
 from enum import Enum, auto
 from typing import Final, Protocol
 
+from lbproto.framing.chunks import CANONICAL, HEX, SMALL, SMALL_RUN, whole_chunk
 from lbproto.framing.codec import CodecLimits
 from lbproto.framing.grammar import FIELD_LINE, chunk_line, show
 from lbproto.framing.scanner import bare_cr
@@ -126,24 +126,6 @@ SIZE: Final = _Expects.SIZE  # Python 3.11 is slow to find a member by its class
 
 SIZE_DIGITS: Final = 16
 
-SMALL: Final = 16
-"""Bytes; smaller chunks are counted, and not passed on as they came."""
-
-CANONICAL: Final = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,7}+)\r\n")
-"""The first line of a chunk that may pass as it is: no leading 0, no extension."""
-
-SMALL_RUN: Final = re.compile(
-    b"(?s:%b)++"
-    % b"|".join(b"[%x%X]\r\n.{%d}\r\n" % (size, size, size) for size in range(1, SMALL))
-)
-"""Small canonical chunks, as many as follow each other."""
-
-SMALL_SIZES: Final = bytes(
-    int(chr(octet), 16) if chr(octet) in "0123456789ABCDEFabcdef" else 0
-    for octet in range(256)
-)
-"""What the one digit of a small chunk's first line says."""
-
 
 class ChunkedDecoder:
     """Content in chunks (RFC 9112 7.1); extensions are dropped."""
@@ -221,13 +203,13 @@ class ChunkedDecoder:
 
         Returns the bytes of content in it; 0: it is not, and nothing was taken.
         """
-        found = CANONICAL.match(data)
-        if found is None or self._expects is not SIZE or self._line:
+        if (
+            self._expects is not SIZE
+            or self._line
+            or self._limits.body_size is not None
+        ):
             return 0
-        size = int(found[1], 16)
-        whole = len(data) == found.end() + size + 2 and data.endswith(b"\r\n")
-        if not whole or size < SMALL or self._limits.body_size is not None:
-            return 0
+        size = whole_chunk(data)
         self._total += size
         return size
 
@@ -277,7 +259,7 @@ class ChunkedDecoder:
         count = len(content)
         while at < last:
             begin = at + len(b"1\r\n")
-            end = begin + SMALL_SIZES[data[at]]
+            end = begin + HEX[data[at]]
             left -= end - begin
             room -= 1
             if room < 0 or left < 0:
