@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv6Address
 from typing import Final, TypeAlias
 
-from lbproto.framing.headers import FIELD_VALUE, TOKEN
+from lbproto.framing.field_lines import FIELD_VALUE, TOKEN
 from lbproto.framing.messages import (
     NO_BODY,
     STREAM,

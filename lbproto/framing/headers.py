@@ -18,10 +18,10 @@ The verbs are Pingora's: `insert_header` replaces, `append_header` adds,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
+from lbproto.framing.field_lines import canonical, field_line
 from lbproto.framing.search import (
     HOP_BY_HOP,
     HOP_BY_HOP_AND_LENGTH,
@@ -30,36 +30,9 @@ from lbproto.framing.search import (
 )
 from lbproto.machine.values import leaf
 
-__all__ = ["Headers", "field_line"]
+__all__ = ["Headers"]
 
-TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
-"""A field name (RFC 9110 5.6.2)."""
-
-UNUSUAL: Final = re.compile(rb"[ \t]\r\n|:(?:\t| [ \t])")
-"""White space around a value other than one space before it, or what looks so."""
-
-FIELD_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*+")
-"""What may stand in a field value (RFC 9110 5.5)."""
-
-
-def field_line(name: bytes, value: bytes) -> bytes:
-    """Write one field line, without its CRLF.
-
-    Raises:
-        ValueError: the name is no token, or the value holds a control character.
-    """
-    if TOKEN.fullmatch(name) is None:
-        raise ValueError(f"field name {name[:64]!r} is not a token")
-    if FIELD_VALUE.fullmatch(value) is None:
-        raise ValueError(f"field value {value[:64]!r} holds a control character")
-    return name + b": " + value.strip(b" \t")
-
-
-def _canonical(line: bytes) -> bytes:
-    """Leave one space before the value, or none if there was none."""
-    name, _, value = line.partition(b":")
-    trimmed = value.strip(b" \t")
-    return line if value in (trimmed, b" " + trimmed) else name + b": " + trimmed
+NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
 @leaf
@@ -128,9 +101,7 @@ class Headers:
             self._lines, self._names = [], []
             return
         lines = raw[:-2].split(b"\r\n")
-        if UNUSUAL.search(raw) is not None:
-            lines = [_canonical(line) for line in lines]
-        self._lines = lines
+        self._lines = lines = canonical(raw, lines)
         self._names = [line[: line.index(b":")].lower() for line in lines]
 
     def _raw_lines(self) -> bytes:
@@ -177,6 +148,12 @@ class Headers:
 
     def __repr__(self) -> str:
         return f"Headers({self.wire()!r})"
+
+    @property
+    def dated(self) -> bool:
+        """Date is there, which every response is asked."""
+        search = self._search
+        return (search is not None and search.dated) or b"date" in self
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of a field, by its lower-case name."""
@@ -342,7 +319,7 @@ class Headers:
         twin = Headers(self._raw_lines(), passed, (), self._length, self.host)
         twin._cuts = self._hop
         twin._passed_on = True
-        if lines:
+        if len(lines):
             twin._tail, twin._added, twin.ordinary = lines, names, False
         return twin
 
@@ -359,13 +336,13 @@ class Headers:
         """
         return self._passed_on and self._length == length
 
-    def wire(self, without: frozenset[bytes] = frozenset()) -> bytes:
+    def wire(self, without: frozenset[bytes] = NOTHING) -> bytes:
         """Return the field lines, without the empty line that ends a head.
 
         `without`: lower-case names of fields to leave out.
         """
         if self._search is not None:
-            if not without or self._lacks_all(without):
+            if without is NOTHING or self._lacks_all(without):
                 return self._spliced()
             twin = self.copy()
             twin.remove_all(without)

@@ -54,6 +54,8 @@ class Search:
     """The head is one of a usual request: no name holds `_`, or begins as those do by
     which proxies tell of a client, and none of `names` but Host and those of this hop
     and of framing is there."""
+    dated: bool = False
+    """Date is there; else it may be."""
     passed: Search | None = None
     """The same without the fields of this hop, if who searched knows their lines."""
 
@@ -62,4 +64,5 @@ class Search:
         cls, names: frozenset[bytes], there: frozenset[bytes], *, ordinary: bool
     ) -> Search:
         """Make one of who knows the lines of `HOP_BY_HOP` fields."""
-        return cls(names, there, ordinary, cls(names, there - HOP_BY_HOP, ordinary))
+        passed = cls(names, there - HOP_BY_HOP, ordinary, b"date" in there)
+        return cls(names, there, ordinary, b"date" in there, passed)

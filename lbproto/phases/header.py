@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
+from lbproto.framing.field_lines import FIELD_VALUE, TOKEN
 from lbproto.framing.grammar import ORIGIN_FORM, content_length
-from lbproto.framing.headers import FIELD_VALUE, TOKEN, Headers
+from lbproto.framing.headers import Headers
 from lbproto.framing.messages import (
     ABSENT,
     COUNTED,

@@ -13,7 +13,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from lbproto.framing.headers import TOKEN, Headers, field_line
+from lbproto.framing.field_lines import TOKEN, field_line
+from lbproto.framing.headers import Headers
 from lbproto.machine.events import PeerInfo
 from lbproto.rewriting.trust import links
 

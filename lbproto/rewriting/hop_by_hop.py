@@ -14,7 +14,13 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from lbproto.framing.messages import KEEP_ALIVE, STREAMED, RequestHead, ResponseHead
+from lbproto.framing.messages import (
+    KEEP_ALIVE,
+    NO_OPTIONS,
+    STREAMED,
+    RequestHead,
+    ResponseHead,
+)
 from lbproto.framing.search import HOP_BY_HOP, HOP_BY_HOP_AND_LENGTH
 
 __all__ = ["HOP_BY_HOP", "hop_fields"]
@@ -35,7 +41,9 @@ def hop_fields(
     streamed = head.body.kind is STREAMED
     nominated = head.nominated
     if trailers == "drop" and (
-        nominated is KEEP_ALIVE or not nominated or nominated <= COMMON_OPTIONS
+        nominated is KEEP_ALIVE
+        or nominated is NO_OPTIONS
+        or nominated <= COMMON_OPTIONS
     ):
         return HOP_BY_HOP_AND_LENGTH if streamed else HOP_BY_HOP
     names = HOP_BY_HOP if trailers == "drop" else BUT_TRAILER

@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from lbproto.framing.headers import Headers, field_line
+from lbproto.framing.field_lines import field_line
+from lbproto.framing.headers import Headers
 from lbproto.framing.messages import (
     HTTP10,
     NO_OPTIONS,
@@ -23,7 +24,7 @@ from lbproto.framing.messages import (
 )
 from lbproto.machine.events import PeerInfo
 from lbproto.rewriting.forwarded import forwarded_line, set_forwarding, told_lines
-from lbproto.rewriting.hop_by_hop import hop_fields
+from lbproto.rewriting.hop_by_hop import HOP_BY_HOP, hop_fields
 from lbproto.rewriting.policy import HeadPolicy
 from lbproto.rewriting.rules import apply_rules
 from lbproto.rewriting.trust import is_trusted
@@ -37,15 +38,16 @@ __all__ = [
     "upstream_request",
 ]
 
-DATE: Final = (b"date",)
-VIA: Final = (b"via",)
+# As many as there are, or the compiler makes a tuple of them for each head.
+DATE: Final[tuple[bytes, ...]] = (b"date",)
+VIA: Final[tuple[bytes, ...]] = (b"via",)
 TOLD: Final[tuple[bytes, ...]] = (
     b"x-forwarded-for",
     b"x-forwarded-proto",
     b"x-forwarded-host",
 )
 TOLD_AND_VIA: Final = TOLD + VIA
-FORWARDED: Final = (b"forwarded",)
+FORWARDED: Final[tuple[bytes, ...]] = (b"forwarded",)
 
 RECEIVED_BY: Final = re.compile(rb"(?:\A|,)[ \t]*+[^ \t,]++[ \t]++([^ \t,]++)")
 """The second word of each member of Via (RFC 9110 7.6.3)."""
@@ -116,7 +118,7 @@ def upstream_request(
         apply_rules(headers, rules, head, client)
         authority = headers.get(b"host") or b""
     upgrade = head.upgrade
-    if upgrade and not _may_upgrade(head, policy.upgrades):
+    if len(upgrade) and not _may_upgrade(head, policy.upgrades):
         upgrade = b""
     return RequestHead(
         head.stream,
@@ -140,7 +142,7 @@ def _ordinary_fields(head: RequestHead, peer: PeerInfo, policy: HeadPolicy) -> H
     """
     told = told_lines(peer.address, peer.tls is not None)
     via = _via_line(head, policy)
-    names = TOLD_AND_VIA if via else TOLD
+    names = TOLD_AND_VIA if len(via) else TOLD
     lines = b"%bX-Forwarded-Host: %b\r\n%b" % (told, head.authority, via)
     if policy.forwarded:
         lines += forwarded_line(head.authority, peer)
@@ -200,7 +202,7 @@ def downstream_response(
     final = head.status >= 200
     # RFC 9110 6.6.1: a recipient with a clock says when it came.
     gone = hop_fields(head, policy.trailers)
-    undated = final and (b"date" not in head.headers or b"date" in gone)
+    undated = final and not (head.headers.dated and _spares_date(gone))
     line = b"Date: %b\r\n" % date if undated else b""
     headers = head.headers.passed_on(gone, line, DATE)
     if not final or head.status == 204:
@@ -219,6 +221,11 @@ def downstream_response(
         NO_OPTIONS,
         head.upgrade if head.status in (101, 426) else b"",
     )
+
+
+def _spares_date(gone: frozenset[bytes]) -> bool:
+    """Tell whether Date stays; Connection may name it, and hardly ever does."""
+    return gone is HOP_BY_HOP or b"date" not in gone
 
 
 def _via_line(head: RequestHead, policy: HeadPolicy) -> bytes:

@@ -7,7 +7,7 @@ every head asks for is copied here once, so that it is at hand.
 from __future__ import annotations
 
 from lbproto.config import HeaderRules, Service
-from lbproto.framing.headers import field_line
+from lbproto.framing.field_lines import field_line
 from lbproto.framing.messages import HTTP10, HTTP11, Version
 
 __all__ = ["HeadPolicy"]

@@ -15,7 +15,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from lbproto.framing.headers import field_line
+from lbproto.framing.field_lines import field_line
 from lbproto.rewriting.hop_by_hop import HOP_BY_HOP
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import Final, Protocol, TypeAlias
 
 from lbproto.config import Backend, HealthCheck
 from lbproto.config.shown import shown
+from lbproto.framing.field_lines import TOKEN
 from lbproto.framing.grammar import ORIGIN_FORM
-from lbproto.framing.headers import TOKEN
 from lbproto.machine.tls import ClientTls
 from lbproto.selection.addresses import Address
 

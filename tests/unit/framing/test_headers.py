@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbproto.framing.headers import Headers, field_line
+from lbproto.framing.field_lines import field_line
+from lbproto.framing.headers import Headers
 from lbproto.framing.search import Search
 
 RAW = b"Host: a\r\nX-A:1\r\nx-a: 2 \r\nSet-Cookie:\t b=c\t\r\nEmpty:\r\n"
