@@ -38,6 +38,7 @@ __all__ = [
     "Reset",
     "ResponseHead",
     "Version",
+    "closes",
     "length",
 ]
 
@@ -83,6 +84,14 @@ NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 CLOSE: Final = frozenset({b"close"})
 KEEP_ALIVE: Final = frozenset({b"keep-alive"})
 """Of one that says this alone, in heads as they usually are."""
+
+
+def closes(options: frozenset[bytes]) -> bool:
+    """Tell whether options of Connection end it; most heads have none, or one."""
+    if options is NO_OPTIONS or options is KEEP_ALIVE:
+        return False
+    return b"close" in options
+
 
 WITHOUT_CONTENT: Final = frozenset({204, 304})
 """Final statuses whose responses never have content (RFC 9110 6.4.1)."""

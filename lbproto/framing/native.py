@@ -23,7 +23,6 @@ from lbproto.framing.messages import (
     HTTP10,
     NO_BODY,
     STREAMED,
-    WITHOUT_CONTENT,
     Body,
     BodyHint,
     End,
@@ -31,6 +30,7 @@ from lbproto.framing.messages import (
     RequestHead,
     Reset,
     ResponseHead,
+    closes,
     length,
 )
 from lbproto.framing.outflow import Outflow
@@ -119,7 +119,7 @@ class NativeServerCodec(ServerCodec):
         self._head = self._decoder = None
         self._answered = False
         self._phase = HEAD
-        if not (self._kept or self._eof):
+        if not (len(self._kept) or self._eof):
             return []
         kept, self._kept = self._kept, b""
         events = self._read_head(kept) if kept else []
@@ -223,6 +223,8 @@ class NativeServerCodec(ServerCodec):
     def _with_content(self, head: RequestHead, data: bytes) -> list[HttpEvent]:
         """Begin a request, and take what of its content is there."""
         self._begin(head)
+        if self._decoder is None and not self._left:
+            return [head, self._end(data, b"")]  # as most requests are
         events: list[HttpEvent] = [head]
         self._read_content(data, events)
         return events
@@ -233,16 +235,16 @@ class NativeServerCodec(ServerCodec):
         if body.kind is STREAMED:
             self._decoder = ChunkedDecoder(self._usual.limits)
         self._head = head
-        self._may_switch = bool(head.upgrade)
+        self._may_switch = len(head.upgrade) > 0
         self._phase = BODY
         self._speaks_11 = head.version is not HTTP10
         # A proxy keeps no connection of 1.0 (RFC 9112 9.3).
-        if not self._speaks_11 or b"close" in head.nominated:
+        if not self._speaks_11 or closes(head.nominated):
             self._closing = True
 
     def _read_content(self, data: bytes, events: list[HttpEvent]) -> None:
         decoder, left = self._decoder, self._left
-        end = None
+        trailers = b""
         if decoder is not None:
             piece = decoder.receive(data)
             if piece.content:
@@ -253,11 +255,11 @@ class NativeServerCodec(ServerCodec):
             if not piece.complete:
                 return
             data = data[piece.used :]
-            end = End(self._stream, decoder.trailers)
-        elif left:
-            if not data:
-                return
+            trailers = decoder.trailers
+        else:
             size = len(data)
+            if not size:
+                return
             if size < left:  # compiled, a slice is a copy, also of the whole
                 events.append(Body(self._stream, data))
                 self._left = left - size
@@ -265,12 +267,16 @@ class NativeServerCodec(ServerCodec):
             events.append(Body(self._stream, data if size == left else data[:left]))
             self._left = 0
             data = data[left:]
-        events.append(end or End(self._stream))
+        events.append(self._end(data, trailers))
+
+    def _end(self, data: bytes, trailers: bytes) -> End:
+        """End the request; keep what follows it."""
         self._phase = DONE
-        if data:
+        if len(data):
             self._keep(data)
         if self._eof:
             self._close_if_last()
+        return End(self._stream, trailers)
 
     def _keep(self, data: bytes) -> None:
         """Keep what follows the request, unless nobody will ever look at it."""
@@ -317,13 +323,13 @@ class NativeServerCodec(ServerCodec):
         self._out.head(wire, content, chunked=chunked)
         self._answered = True
         self._may_switch = False  # an offer that was made is refused
-        if self._kept:
+        if len(self._kept):
             self._keep(b"")
 
     def _has_content(self, head: ResponseHead) -> bool:
         """Tell whether content follows, rather than only being spoken of."""
-        if head.status in WITHOUT_CONTENT:
-            return False
+        if head.status == 204 or head.status == 304:
+            return False  # RFC 9110 6.4.1
         return self._head is None or self._head.method != b"HEAD"
 
     def _framed(self, head: ResponseHead) -> BodyHint:

@@ -19,6 +19,7 @@ from lbproto.framing.messages import (
     RequestHead,
     Reset,
     ResponseHead,
+    closes,
 )
 from lbproto.framing.outflow import Outflow
 from lbproto.framing.phase import BODY, DONE, FAILED, HEAD
@@ -82,7 +83,7 @@ class NativeClientCodec(ClientCodec):
         elif isinstance(event, End):
             self._out.end(event.trailers)
             self._request_ended = True
-        elif self._method:
+        elif len(self._method):
             raise LocalProtocolError("a second request on one codec")
         else:
             self._stream = event.stream
@@ -101,7 +102,7 @@ class NativeClientCodec(ClientCodec):
             if self._switched:
                 self._kept += data
                 return []
-            if self._method:
+            if len(self._method):
                 return self._read_heads(data)
             detail = "bytes before any request was sent"
             return [self._fail(ErrorCode.RESPONSE_INVALID, detail)]
@@ -206,13 +207,13 @@ class NativeClientCodec(ClientCodec):
         # RFC 9112 9.3
         self._persistent = (
             head.version is not HTTP10
-            and b"close" not in head.nominated
+            and not closes(head.nominated)
             and not self._until_close
         )
 
     def _read_content(self, data: bytes, events: list[HttpEvent]) -> None:
         decoder, left = self._decoder, self._left
-        end = None
+        trailers = b""
         if decoder is not None:
             piece = decoder.receive(data)
             if piece.content:
@@ -225,11 +226,11 @@ class NativeClientCodec(ClientCodec):
             if not piece.complete:
                 return
             data = data[piece.used :]
-            end = End(self._stream, decoder.trailers)
+            trailers = decoder.trailers
         elif left:
-            if not data:
-                return
             size = len(data)
+            if not size:
+                return
             if size < left:  # compiled, a slice is a copy, also of the whole
                 events.append(Body(self._stream, data))
                 self._left = left - size
@@ -241,9 +242,9 @@ class NativeClientCodec(ClientCodec):
             if data:
                 events.append(Body(self._stream, data))
             return
-        events.append(end or End(self._stream))
+        events.append(End(self._stream, trailers))
         self._phase = DONE
-        self._surplus = bool(data)
+        self._surplus = len(data) > 0
 
     def _fail(self, code: ErrorCode, detail: str) -> Reset:
         self._phase = FAILED

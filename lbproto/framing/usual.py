@@ -360,7 +360,7 @@ class UsualResponses:
     def _read(
         self, data: bytes, stream: int, method: bytes
     ) -> tuple[ResponseHead | None, int, bool]:
-        if data[:9] != b"HTTP/1.1 ":
+        if not data.startswith(b"HTTP/1.1 "):
             return None, 0, False
         status: i64 = _number(data, 9, 12)
         if status < 200 or status > 599 or data[12] != SPACE:

@@ -33,7 +33,7 @@ def write_request(head: RequestHead) -> bytes:
     lines = _framed(head.headers, head.body)
     if head.body.kind is STREAMED:
         lines += CHUNKED
-    if head.upgrade or head.nominated:
+    if len(head.upgrade) or len(head.nominated):
         lines += _hop(head.upgrade, head.nominated)
     return b"%b %b HTTP/1.1\r\n%b\r\n" % (head.method, head.target, lines)
 
@@ -52,7 +52,7 @@ def write_response(
         lines = _framed(head.headers, body)
     if chunked:
         lines += CHUNKED
-    if close or head.upgrade:
+    if close or len(head.upgrade):
         lines += _hop(head.upgrade, CLOSE if close else NO_OPTIONS)
     # The space before an empty reason is not optional (RFC 9112 4).
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, lines)

@@ -130,7 +130,7 @@ class Answer:
     def pass_on(self, piece: Body | End, now: float) -> None:
         """Give the client content, or the end."""
         exchange = self._exchange
-        if isinstance(piece, End) and piece.trailers:
+        if isinstance(piece, End) and len(piece.trailers):
             piece = self._ending(piece)
         exchange.client.codec.send(piece)
         if isinstance(piece, Body):

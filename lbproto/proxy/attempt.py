@@ -101,7 +101,7 @@ class Attempt:
         for piece in pieces:
             self._codec.send(piece)
         data = self._codec.take_output()
-        if not data:
+        if not len(data):
             return
         if out:
             last = out[-1]

@@ -390,7 +390,7 @@ class ProxyConnection:
     def flush(self) -> None:
         """Send what the codec has written."""
         data = self.codec.take_output()
-        if data and not self.closed:
+        if len(data) and not self.closed:
             self.out.append(Send(self.conn, data))
 
     def log(self, level: Level, message: str, fields: Mapping[str, object]) -> None:

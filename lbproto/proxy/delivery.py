@@ -252,7 +252,7 @@ class Delivery:
 
     def on_status(self, status: int, now: float) -> bool:
         """A final head has come; tell whether another backend is asked instead."""
-        if self._destination is None or status not in self._destination.statuses:
+        if self._destination is None or not self._destination.may_better(status):
             return False
         detail = f"status {status}"
         return self._try_other(Failure.STATUS, Outcome.FAILED, None, detail, now)
@@ -279,12 +279,9 @@ class Delivery:
 
     def _remedy(self, failure: Failure) -> Remedy | None:
         assert self.request is not None, "an attempt is made for a request"
+        method, held = self.request.method, self.held
         return remedy(
-            failure,
-            self._rules,
-            self.request.method,
-            held=self.held.intact,
-            complete=self.held.complete,
+            failure, self._rules, method, held=held.intact, complete=held.complete
         )
 
     def _again_or_fail(self, failure: Failure, detail: str, now: float) -> None:

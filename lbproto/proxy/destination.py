@@ -18,13 +18,12 @@ __all__ = ["Destination"]
 class Destination:
     """An upstream at work: when a request goes out again, and who comes back."""
 
-    __slots__ = ("_budget", "affinity", "name", "per_try", "retry", "statuses")
+    __slots__ = ("_budget", "_statuses", "affinity", "name", "per_try", "retry")
 
     def __init__(self, upstream: Upstream, env: Env) -> None:
         self.name = upstream.name
         self.retry = upstream.retry
-        self.statuses: tuple[int, ...] = upstream.retry.statuses
-        """Of responses that another backend may improve on."""
+        self._statuses: tuple[int, ...] = upstream.retry.statuses
         seconds = upstream.retry.per_try_timeout
         self.per_try = math.inf if seconds is None else float(seconds)
         """Seconds for each step of a try."""
@@ -41,6 +40,10 @@ class Destination:
     def may_repeat(self, now: float) -> bool:
         """Tell whether there is budget for a repetition, and use it up."""
         return self._budget is None or self._budget.spend(now)
+
+    def may_better(self, status: int) -> bool:
+        """Tell whether another backend may improve on a response, by its status."""
+        return len(self._statuses) > 0 and status in self._statuses
 
     def patience(self, seconds: float) -> float:
         """Return how long one try may take for something."""

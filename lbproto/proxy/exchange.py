@@ -262,7 +262,7 @@ class Exchange:
         """Send the request to one of an upstream's backends."""
         peer, policy = self.client.peer, self.terms.heads
         request = upstream_request(head, peer, policy, target, self.remote)
-        if request.upgrade and not self.request_complete:
+        if len(request.upgrade) and not self.request_complete:
             self.fail(ErrorCode.SYNTAX, "Upgrade in a request with content", now)
         elif self.conduct is not None:
             self.conduct.forward(request, upstream, now)
@@ -314,11 +314,7 @@ class Exchange:
         self.reply(*reply, code, now)
 
     def reply(
-        self,
-        head: ResponseHead,
-        content: bytes,
-        code: ErrorCode | None,
-        now: float,
+        self, head: ResponseHead, content: bytes, code: ErrorCode | None, now: float
     ) -> None:
         """Answer the client ourselves; `code` says why, if it is an error."""
         self.go(Step.BAD_HEAD if self.stage == IDLE else Step.GIVE_UP)

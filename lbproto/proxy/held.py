@@ -74,14 +74,15 @@ class HeldContent:
 
         Content that piled up comes as one piece: in chunks it needs one size.
         """
-        unsent: list[Body | End] = []
-        pieces = self._pieces
-        if pieces is not None:
-            unsent += _joined(pieces[self._unsent :])
-            self._unsent = len(pieces)
-        if self._end is not None and not self._ended:
-            unsent.append(self._end)
+        end, pieces = self._end, self._pieces
+        if self._ended:
+            end = None
+        elif end is not None:
             self._ended = True
+        unsent: list[Body | End] = [] if end is None else [end]
+        if pieces is not None:
+            unsent = [*_joined(pieces[self._unsent :]), *unsent]
+            self._unsent = len(pieces)
         if self.size > HELD_LIMIT or not self.intact:
             self.forget_sent()
         return unsent

@@ -124,11 +124,12 @@ FINAL_HEAD: Final = int(Step.FINAL_HEAD)
 ENDED: Final = int(Step.ENDED)
 BROKEN: Final = int(Step.BROKEN)
 
-STEPS: Final = len(Step)
-NOWHERE: Final = -1
-FOLLOWING: Final[list[int]] = [
-    int(TRANSITIONS[stage].get(step, NOWHERE)) for stage in Stage for step in Step
-]
+STEPS: Final = 11
+NOWHERE: Final = 255
+FOLLOWING: Final = bytes(
+    [int(TRANSITIONS[stage].get(step, NOWHERE)) for stage in Stage for step in Step]
+)
+assert len(FOLLOWING) == STEPS * len(Stage)
 
 
 def advance(stage: int, step: int) -> int:
