@@ -168,7 +168,7 @@ class TimeoutsEntry(BaseModel):
     request_header: Duration = _TIMEOUTS.request_header
     request_body: Duration = _TIMEOUTS.request_body
     request_body_grace: Grace = _TIMEOUTS.request_body_grace
-    keepalive: Duration = _TIMEOUTS.keepalive
+    keepalive: Grace = _TIMEOUTS.keepalive
     connection_age: Duration = _TIMEOUTS.connection_age
     send: Duration = _TIMEOUTS.send
     connect: Duration = _TIMEOUTS.connect

@@ -99,7 +99,7 @@ class Timeouts:
     request_header: float = 10.0
     request_body: float = 60.0
     request_body_grace: float = 60.0
-    keepalive: float = 75.0
+    keepalive: float = 75.0  # 0: the first response is the last
     connection_age: float = 3600.0
     send: float = 60.0
     connect: float = 5.0

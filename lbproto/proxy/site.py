@@ -70,7 +70,8 @@ class Site:
         self.via = service.via
         self.rejects_underscores = service.underscores == "reject"
         self.request_header = float(timeouts.request_header)
-        self.keepalive = float(timeouts.keepalive)
+        # One that was kept elsewhere and moved here gets its time for another head.
+        self.keepalive = float(timeouts.keepalive or timeouts.request_header)
         self.connection_age = float(timeouts.connection_age)
         self.send = float(timeouts.send)
         self.upstream_keepalive = float(timeouts.upstream_keepalive)
@@ -86,7 +87,7 @@ class Site:
         self.crowd: dict[str, int] = {}
         """How many connections an address has, if that is limited."""
         self.most_of_address: int | None = limits.connections_per_address
-        most = limits.requests_per_connection
+        most = limits.requests_per_connection if timeouts.keepalive else 1
         self.last_stream = UNBOUNDED if most is None else 2 * most - 1
         """Of a client connection; HTTP/1 counts 1, 3, 5 ..."""
         self.application = application

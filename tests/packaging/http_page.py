@@ -86,7 +86,7 @@ TIMEOUTS: dict[str, tuple[str, ErrorCode | str]] = {
     "request_header": ("the whole head of a request", ErrorCode.REQUEST_TIMEOUT),
     "request_body": ("a pause in its content", ErrorCode.REQUEST_TIMEOUT),
     "request_body_grace": ("its content, before the rate counts", "see the limit"),
-    "keepalive": ("an idle client connection", CLOSED),
+    "keepalive": ("an idle client connection; 0 keeps none", CLOSED),
     "connection_age": ("a client connection", LAST),
     "send": ("a client that does not read", ErrorCode.CLIENT_STALLED),
     "connect": ("a connection to a backend", ErrorCode.CONNECT_TIMEOUT),

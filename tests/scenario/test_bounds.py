@@ -254,6 +254,29 @@ def test_connections_carry_a_thousand_requests_unless_told_otherwise() -> None:
     assert not client.closed
 
 
+@pytest.mark.parametrize("most", [None, 1000])
+def test_without_keep_alive_every_response_is_the_last(most: int | None) -> None:
+    limits = {"requests_per_connection": most}
+    sim = Sim(bare(limits=limits, timeouts={"keepalive": 0.0}))
+    backend = sim.backend("10.0.0.1:80", answers)
+    slow, quick = sim.client(), sim.client()
+    sim.advance(9.9)
+    assert not slow.closed  # it has the time of a head, and not none
+    quick.send(GET * 2)
+    assert quick.received.count(b"Connection: close\r\n") == 1
+    assert quick.closed
+    assert not quick.reset
+    assert backend.received.count(b"GET /") == 1
+
+
+def test_a_client_that_was_kept_elsewhere_may_speak_once_more() -> None:
+    sim = Sim(bare(timeouts={"keepalive": 0.0}))
+    conn = sim.gateway.mint()
+    machine = sim.gateway.connection("web", conn)
+    machine.handle(Opened(conn, PeerInfo("192.0.2.1", 1, HERE), True), 0.0)
+    assert machine.deadline == 10.0
+
+
 def test_an_old_connection_ends_with_its_next_request() -> None:
     sim = Sim(bare(timeouts={"connection_age": 100.0}))
     sim.backend("10.0.0.1:80", answers)

@@ -124,7 +124,7 @@ services:
       request_body_rate: 0, lingering: 1MiB}
     timeouts:
       {connect: 250ms, tunnel: 1d, send: 1h, proxy_protocol: 1, tls_handshake: 2,
-       request_body_grace: 0, connection_age: 1d}
+       request_body_grace: 0, keepalive: 0, connection_age: 1d}
     request_headers:
       set: {Host: one.one.one.one, X-Number: 1}
       add: {X-Via: [lb, "é"]}
@@ -171,6 +171,7 @@ upstreams:
         proxy_protocol=1.0,
         tls_handshake=2.0,
         request_body_grace=0.0,
+        keepalive=0.0,
         connection_age=86400.0,
     )
     assert web.request_headers == HeaderRules(
