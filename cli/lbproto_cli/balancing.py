@@ -72,14 +72,12 @@ def _balance_factor(value: object) -> int | None:
     return quantities.whole(101, 10_000)(value)
 
 
-def _max_connections(value: object) -> int | None:
-    return None if value is None else quantities.whole(1, _MANY)(value)
-
-
 Policy: TypeAlias = Annotated[PolicyName, PlainValidator(_policy)]
 OfHash: TypeAlias = Annotated[HashOn, PlainValidator(_hash_on)]
 BalanceFactor: TypeAlias = Annotated[int | None, PlainValidator(_balance_factor)]
-MaxConnections: TypeAlias = Annotated[int | None, PlainValidator(_max_connections)]
+MaxConnections: TypeAlias = Annotated[
+    int | None, PlainValidator(quantities.bound(_MANY))
+]
 Percent: TypeAlias = Annotated[int, PlainValidator(quantities.whole(0, 100))]
 
 

@@ -15,7 +15,7 @@ from lbproto.config.shown import shown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["body_size", "duration", "file_mode", "flag", "size", "whole"]
+__all__ = ["body_size", "bound", "duration", "file_mode", "flag", "size", "whole"]
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"([0-9]{1,9}+(?:\.[0-9]{1,9}+)?+)(ms|s|m|h|d)")
@@ -90,6 +90,18 @@ def whole_or_null(lowest: int, highest: int) -> Callable[[object], int | None]:
     return read
 
 
+def bound(highest: int) -> Callable[[object], int | None]:
+    """Make a reader of bounds; null and, as in nginx and HAProxy, 0 are none."""
+
+    def read(value: object) -> int | None:
+        if value is None or (type(value) is int and 0 <= value <= highest):
+            return value or None
+        expected = f"expected a whole number of 1-{highest}, or 0 or null for no limit"
+        raise ValueError(f"got {shown(value)}, {expected}")
+
+    return read
+
+
 def duration(*, zero: bool) -> Callable[[object], float]:
     """Make a reader of durations; `zero` says whether none is one."""
     bound = "of 0 or more" if zero else "above 0"
@@ -127,17 +139,12 @@ def size(*, zero: bool) -> Callable[[object], int]:
 
 
 def body_size(value: object) -> int | None:
-    """Read a limit of content; null is none.
+    """Read a limit of content; null and, as in nginx, 0 are none.
 
     Raises:
         ValueError: it is neither; the message says why.
     """
-    if value is None:
-        return None
-    # To nginx 0 means no limit; whoever writes it gets told, not surprised.
-    if type(value) is int and value == 0:
-        raise ValueError("got 0, expected a size above 0, or null for no limit")
-    return size(zero=False)(value)
+    return None if value is None else size(zero=True)(value) or None
 
 
 def _seconds(value: object) -> float | None:

@@ -114,6 +114,7 @@ FilePath: TypeAlias = Annotated[str | None, PlainValidator(words.path)]
 Flag: TypeAlias = Annotated[bool, PlainValidator(quantities.flag)]
 Count: TypeAlias = Annotated[int, PlainValidator(quantities.whole(0, _MANY))]
 Positive: TypeAlias = Annotated[int, PlainValidator(quantities.whole(1, _MANY))]
+Bound: TypeAlias = Annotated[int | None, PlainValidator(quantities.bound(_MANY))]
 PositiveOrNull: TypeAlias = Annotated[
     int | None, PlainValidator(quantities.whole_or_null(1, _MANY))
 ]
@@ -153,7 +154,7 @@ class LimitsEntry(BaseModel):
     trailer_size: Size = _LIMITS.trailer_size
     response_header_size: PositiveSize = _LIMITS.response_header_size
     interim_responses: Count = _LIMITS.interim_responses
-    connections: Positive = _LIMITS.connections
+    connections: Bound = _LIMITS.connections
     connections_per_address: PositiveOrNull = _LIMITS.connections_per_address
     requests_per_connection: PositiveOrNull = _LIMITS.requests_per_connection
     request_body_rate: Size = _LIMITS.request_body_rate

@@ -85,7 +85,7 @@ class Limits:
     trailer_size: int = 8 * 1024  # 431
     response_header_size: int = 64 * 1024  # 502
     interim_responses: int = 16  # 502
-    connections: int = 10_000  # new ones wait in the kernel's queue
+    connections: int | None = 10_000  # new ones wait in the kernel's queue
     connections_per_address: int | None = None  # closed at once
     requests_per_connection: int | None = 1000  # the last one is told to close
     request_body_rate: int = 240  # bytes a second, else 408; 0: any

@@ -144,7 +144,8 @@ class Site:
     @property
     def has_room(self) -> bool:
         """Whether one more client may be accepted (`limits.connections`)."""
-        return self.connections < self.service.limits.connections
+        most = self.service.limits.connections
+        return most is None or self.connections < most
 
     def opened(self) -> None:
         """Count a client that was accepted."""

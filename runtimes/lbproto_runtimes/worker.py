@@ -59,9 +59,11 @@ def portion(config: Config, workers: int) -> Config:
     """Return one worker's part of a configuration: the limits are of all together."""
     services = []
     for service in config.services:
-        most = -(-service.limits.connections // workers)
-        limits = replace(service.limits, connections=most)
-        services.append(replace(service, limits=limits))
+        most = service.limits.connections
+        if most is not None:
+            limits = replace(service.limits, connections=-(-most // workers))
+            service = replace(service, limits=limits)
+        services.append(service)
     return replace(config, services=tuple(services))
 
 

@@ -230,6 +230,9 @@ def test_a_full_service_takes_no_more_clients() -> None:
         sim.client()
     site.closed()
     assert site.has_room
+    sim = Sim(bare(limits={"connections": None}))
+    sim.client()
+    assert sim.gateway.sites["web"].has_room
 
 
 def test_bytes_on_an_idle_backend_connection_end_it() -> None:

@@ -188,6 +188,16 @@ upstreams:
     )
 
 
+@pytest.mark.parametrize("none", ["null", "0"])
+def test_no_limit_is_null_or_as_in_nginx_0(none: str) -> None:
+    got = config(service(f"limits: {{connections: {none}, body_size: {none}}}"))
+    limits = got.services[0].limits
+    assert (limits.connections, limits.body_size) == (None, None)
+    backend = f"{{address: 'h:1', max_connections: {none}}}"
+    got = config(f"upstreams: {{a: {{backends: [{backend}]}}}}")
+    assert got.upstreams["a"].backends[0].max_connections is None
+
+
 def test_an_inline_upstream_is_named_after_its_service() -> None:
     got = config("""\
 services:

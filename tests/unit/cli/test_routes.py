@@ -101,9 +101,9 @@ def test_one_host_or_method_needs_no_list() -> None:
 
 
 def test_no_limit_and_no_word_about_it_are_not_the_same() -> None:
-    assert route("upstream: api", "limits: {body_size: null}").limits == RouteLimits(
-        body_size=None
-    )
+    for none in ("null", "0", "0B"):
+        limits = route("upstream: api", f"limits: {{body_size: {none}}}").limits
+        assert limits == RouteLimits(body_size=None)
     assert route("upstream: api", "limits:").limits == RouteLimits(body_size="inherit")
 
 
@@ -269,8 +269,8 @@ def test_a_service_with_routes_needs_no_upstream() -> None:
             '5:42: services[0].routes[0].request_headers.set.x-a: the same field as "X-A", expected it once',
         ),
         (
-            ("upstream: api", "limits: {body_size: 0}"),
-            "5:25: services[0].routes[0].limits.body_size: got 0, expected a size above 0, or null for no limit",
+            ("upstream: api", "limits: {body_size: -1}"),
+            "5:25: services[0].routes[0].limits.body_size: got -1, expected a size of 0 or more",
         ),
     ],
 )

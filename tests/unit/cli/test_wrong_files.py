@@ -129,14 +129,13 @@ SEEN_AND_EXPECTED = [
         " true or false (yes, no, on and off are text here)",
     ),
     (
-        service("limits: {connections: 0}"),
-        "4:25: services[0].limits.connections: got 0,"
-        " expected a whole number of 1-1000000",
+        service("limits: {connections: -1}"),
+        "4:25: services[0].limits.connections: got -1,"
+        " expected a whole number of 1-1000000, or 0 or null for no limit",
     ),
     (
-        service("limits: {body_size: 0}"),
-        "4:23: services[0].limits.body_size: got 0,"
-        " expected a size above 0, or null for no limit",
+        service("limits: {body_size: -1}"),
+        "4:23: services[0].limits.body_size: got -1, expected a size of 0 or more",
     ),
     (
         service("limits: {header_size: 0}"),
@@ -267,9 +266,9 @@ SEEN_AND_EXPECTED = [
         " base_ejection?",
     ),
     (
-        'upstreams: {a: {backends: [{address: "h:1", max_connections: 0}]}}',
-        "1:62: upstreams.a.backends[0].max_connections: got 0, expected a whole number"
-        " of 1-1000000",
+        'upstreams: {a: {backends: [{address: "h:1", max_connections: 1.5}]}}',
+        "1:62: upstreams.a.backends[0].max_connections: got 1.5, expected a whole number"
+        " of 1-1000000, or 0 or null for no limit",
     ),
     (
         'upstreams: {a: {policy: ketama, backends: [{address: "h:1", weight: 9000}, '
