@@ -117,11 +117,21 @@ def _syntax(error: yaml.YAMLError, text: str, source: str) -> Problem:
         mark = error.problem_mark or error.context_mark
         if mark is not None:
             place = Place(mark.line + 1, mark.column + 1)
+            what = _blamed(text[mark.index : mark.index + 1], what)
     else:
         what = "it cannot be parsed"
     printable = what.encode("ascii", "backslashreplace").decode()
     message = "not YAML: " + re.sub(r"[\x00-\x1f\x7f]", " ", printable)
     return Problem(source, place, (), message)
+
+
+def _blamed(character: str, what: str) -> str:
+    """Say it better than the parser where one character is to blame."""
+    if character == "\t":
+        return "a tab, expected spaces"
+    if "that cannot start any token" in what:
+        return f"text cannot begin with {character}, expected quotes around it"
+    return what
 
 
 class _Builder:

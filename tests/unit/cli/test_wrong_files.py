@@ -479,6 +479,12 @@ SEEN_AND_EXPECTED = [
         "2:1: not YAML: while parsing a flow sequence, did not find expected ','"
         " or ']'",
     ),
+    ("services:\n\t- name: a\n", "2:1: not YAML: a tab, expected spaces"),
+    ("services:\n- name: a\n\tvia: b\n", "3:1: not YAML: a tab, expected spaces"),
+    (
+        "user: @web\n",
+        "1:7: not YAML: text cannot begin with @, expected quotes around it",
+    ),
     ("a: \x07\n", "1:4: not YAML: control characters are not allowed"),
     (
         "threads: 1\n---\nthreads: 1\n",
