@@ -74,7 +74,9 @@ class StickyEntry(BaseModel):
 
 
 def _entry(value: object) -> object:
-    if value is None or isinstance(value, dict):
+    if value is None or value is False:
+        return None
+    if isinstance(value, dict):
         return value
     raise ValueError(f"got {shown(value)}, expected a mapping with a cookie")
 

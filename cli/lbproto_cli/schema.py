@@ -97,6 +97,10 @@ def _address_or_mapping(value: object) -> object:
     raise ValueError(f"got {shown(value)}, expected an address or a mapping with one")
 
 
+def _listed_if_one(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 def _none_if_null(value: object) -> object:
     return [] if value is None else value
 
@@ -122,8 +126,7 @@ Size: TypeAlias = Annotated[int, PlainValidator(quantities.size(zero=True))]
 PositiveSize: TypeAlias = Annotated[int, PlainValidator(quantities.size(zero=False))]
 Duration: TypeAlias = Annotated[float, PlainValidator(quantities.duration(zero=False))]
 Grace: TypeAlias = Annotated[float, PlainValidator(quantities.duration(zero=True))]
-Later: TypeAlias = Annotated[None, PlainValidator(words.later())]
-LaterOrNull: TypeAlias = Annotated[None, PlainValidator(words.later(None))]
+Later: TypeAlias = Annotated[None, PlainValidator(words.later)]
 
 
 def _switch(value: object) -> bool:
@@ -254,9 +257,10 @@ class ServiceEntry(BaseModel):
     underscores: Annotated[
         str, PlainValidator(words.choice("drop", "reject", "pass"))
     ] = _SERVICE.underscores
-    upgrades: list[Annotated[bytes, PlainValidator(words.protocol)]] = list(
-        _SERVICE.upgrades
-    )
+    upgrades: Annotated[
+        list[Annotated[bytes, PlainValidator(words.protocol)]],
+        BeforeValidator(_listed_if_one),
+    ] = list(_SERVICE.upgrades)
     proxy_status: Flag = _SERVICE.proxy_status
     forwarded: Flag = _SERVICE.forwarded
     trailers: Annotated[str, PlainValidator(words.choice("drop", "pass"))] = (
@@ -278,9 +282,8 @@ class ServiceEntry(BaseModel):
 
 def _access_log(value: object) -> None:
     """Only the forms that say `off` work."""
-    chosen = value.get("format") if isinstance(value, dict) else value
-    if value is not None and chosen != "off":
-        words.later()(value)
+    if not (isinstance(value, dict) and value.get("format") == "off"):
+        words.later(value)
 
 
 class File(BaseModel):
@@ -310,7 +313,7 @@ class File(BaseModel):
     )
     buffer_budget: PositiveSize = _CONFIG.buffer_budget
     access_log: Annotated[None, PlainValidator(_access_log)] = None
-    metrics: LaterOrNull = None
+    metrics: Later = None
     services: list[ServiceEntry] = []
     upstreams: Annotated[dict[Name, UpstreamEntry], NULL_IS_EMPTY] = {}
 

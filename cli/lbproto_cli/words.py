@@ -29,7 +29,6 @@ __all__ = [
     "field_value",
     "file",
     "later",
-    "later_choice",
     "name",
     "path",
     "protocol",
@@ -116,33 +115,16 @@ def choice(*choices: str) -> Callable[[object], str]:
     return read
 
 
-def later_choice(
-    now: tuple[str, ...], known: tuple[str, ...]
-) -> Callable[[object], str]:
-    """Make a reader of one word out of several, of which some work later."""
+def later(value: object) -> None:
+    """Read a key that works later: now it can only say that the thing is off.
 
-    def read(value: object) -> str:
-        if isinstance(value, str) and value in now:
-            return value
-        expected = f"expected {' or '.join(now)}"
-        if isinstance(value, str) and value in known:
-            raise ValueError(f"{shown(value)} is {NOT_YET}, {expected}")
-        hint = nearest(value, now + known) if isinstance(value, str) else ""
-        raise ValueError(f"got {shown(value)}, {expected}{hint}")
-
-    return read
-
-
-def later(*off: object) -> Callable[[object], None]:
-    """Make a reader of a key that works later, and takes only `off` values now."""
-
-    def read(value: object) -> None:
-        if any(type(value) is type(other) and value == other for other in off):
-            return
-        scalar = not isinstance(value, dict | list)
-        raise ValueError(f"{shown(value)} is {NOT_YET}" if scalar else NOT_YET)
-
-    return read
+    Raises:
+        ValueError: it says something else.
+    """
+    if value is None or value is False or value == "off":
+        return
+    scalar = not isinstance(value, dict | list)
+    raise ValueError(f"{shown(value)} is {NOT_YET}" if scalar else NOT_YET)
 
 
 def pseudonym(value: object) -> bytes | None:

@@ -198,6 +198,12 @@ def test_no_limit_is_null_or_as_in_nginx_0(none: str) -> None:
     assert got.upstreams["a"].backends[0].max_connections is None
 
 
+def test_one_protocol_needs_no_list() -> None:
+    for text, protocol in (('"*"', b"*"), ("WebSocket", b"websocket")):
+        got = config(service(f"upgrades: {text}"))
+        assert got.services[0].upgrades == (protocol,)
+
+
 def test_an_inline_upstream_is_named_after_its_service() -> None:
     got = config("""\
 services:
@@ -238,12 +244,16 @@ def test_a_section_with_nothing_in_it_means_defaults() -> None:
         "user: null",
         "group: ~",
         "metrics:",
+        "metrics: off",
+        "metrics: false",
         "access_log: off",
+        "access_log: false",
         "access_log: null",
         "access_log: {format: off}",
         "access_log: {path: /x, format: off}",
         service("routes: []"),
         upstream("sticky: null"),
+        upstream("sticky: false"),
     ],
 )
 def test_a_key_that_works_later_may_say_that_it_is_off(text: str) -> None:
