@@ -18,10 +18,12 @@ from lbproto_cli.certificates import check_files
 from lbproto_cli.load import Loaded, load
 from lbproto_cli.problems import ConfigProblems, nearest
 from lbproto_runtimes import RuntimeUnavailable, names, require
+from lbproto_runtimes.privileges import PrivilegeError, identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from lbproto_cli.problems import Problem
     from lbproto_runtimes.contexts import Contexts
 
 __all__ = [
@@ -94,7 +96,7 @@ def settle(
     config = given or Config(services=(), upstreams={})
     if options.conf is not None and given is None:
         loaded = load(options.conf, names())
-        if problems := check_files(loaded, contexts):
+        if problems := [*check_files(loaded, contexts), *_strangers(loaded)]:
             raise ConfigProblems(problems)
         config = loaded.config
     config = _with_flags(config, options)
@@ -113,6 +115,18 @@ def service_of_flags(
     )
     listens = tuple(Listen(target=target) for target in listen)
     return Service(name=name, upstream=name, listen=listens), upstream
+
+
+def _strangers(loaded: Loaded) -> Iterator[Problem]:
+    """Yield the user and the group of a file that this machine does not have."""
+    for key, user, group in (
+        ("user", loaded.config.user, None),
+        ("group", None, loaded.config.group),
+    ):
+        try:
+            identity(user, group)
+        except PrivilegeError as error:
+            yield loaded.problem((key,), str(error))
 
 
 def _check_flags(options: Options) -> None:

@@ -158,11 +158,14 @@ def test_whoever_it_becomes_need_not_read_the_files_of_python(
 def test_a_user_that_there_is_not_is_named(
     daemon: Start, origin: OriginFactory
 ) -> None:
-    done = daemon(settings(origin().address), user="no-such-user")
-    assert (done.returncode, done.stderr) == (
-        4,
-        b"lb: there is no user 'no-such-user'\n",
-    )
+    wanted = settings(origin().address)
+    done = daemon(wanted, user="no-such-user", group="no-such-group")
+    assert done.returncode == 1
+    lines = sorted(line.split(":", 3)[3] for line in done.stderr.decode().splitlines())
+    assert lines == [
+        " group: there is no group 'no-such-group'",
+        " user: there is no user 'no-such-user'",
+    ]
 
 
 def test_systemd_is_told_how_far_it_is(

@@ -253,6 +253,17 @@ def test_every_problem_of_a_file_is_a_line_on_stderr(
     )
 
 
+def test_a_user_that_there_is_not_is_a_problem_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, "user: no-such-user\ngroup: no-such-group\n")
+    assert main(["-t", "-c", path]) == 1
+    assert capsys.readouterr().err == (
+        f"{path}:1:7: user: there is no user 'no-such-user'\n"
+        f"{path}:2:8: group: there is no group 'no-such-group'\n"
+    )
+
+
 def test_flags_serve_beside_a_file(stub: Path, tmp_path: Path) -> None:
     path = write(
         tmp_path,
