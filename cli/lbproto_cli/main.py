@@ -43,8 +43,9 @@ def _run(options: Options) -> int:
     contexts = Contexts()
     decided = plan(options, os.environ, contexts)
     if options.test:
-        if options.conf is not None:
-            print(f"lb: configuration file {options.conf} is valid", file=sys.stderr)
+        file = f"configuration file {options.conf}"
+        what = "the command line" if options.conf is None else file
+        print(f"lb: {what} is valid", file=sys.stderr)
         return ExitStatus.DONE
     if options.demo:
         return _demo(options, decided, contexts)

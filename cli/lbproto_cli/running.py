@@ -82,10 +82,14 @@ def outcome(do: Callable[[], int], options: Options) -> int:
 
 def fail(status: ExitStatus, text: str) -> int:
     """Say why, and return the status."""
+    _say(text)
+    return status
+
+
+def _say(text: str) -> None:
     # Nobody may be left to read it.
     with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
-    return status
 
 
 def check_upgrade(options: Options, config: Config) -> int:
@@ -137,6 +141,8 @@ def serve(
         if not options.upgrade:
             govern.bind()
         if options.daemon or config.daemon:
+            if config.error_log is None:
+                _say("lb: without error_log nobody will read the log of the daemon")
             return _in_background(options, govern.run)
         return govern.run(None)
 

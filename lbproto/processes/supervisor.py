@@ -299,6 +299,9 @@ class Supervisor:
 
     def _check_over(self) -> None:
         if not self._workers:
+            # Another process serves on, and may write into the same log.
+            message = "left" if self._patient else "stopped"
+            self._out.append(Log(Level.INFO, message, {}))
             self._out.append(Exit(self._status))
 
     def _drain(self, number: WorkerId, worker: _Worker, now: float) -> None:

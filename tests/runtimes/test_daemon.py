@@ -109,6 +109,14 @@ def test_what_goes_wrong_is_told_to_the_caller(
     assert b"cannot write pid_file" in done.stderr
 
 
+def test_a_log_that_nobody_can_read_is_a_word_to_the_caller(
+    daemon: Start, origin: OriginFactory
+) -> None:
+    done = daemon(settings(origin().address), error_log=None)
+    said = b"lb: without error_log nobody will read the log of the daemon\n"
+    assert (done.returncode, done.stderr) == (0, said)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 def test_the_rights_of_root_are_given_up_for_good(
     daemon: Start, origin: OriginFactory, tmp_path: Path

@@ -222,6 +222,11 @@ def test_the_file_of_the_seed_passes_the_check(
     assert os.listdir(tmp_path) == ["conf.yaml"]
 
 
+def test_flags_alone_pass_the_check(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-t", *LISTEN, *BACKEND]) == 0
+    assert capsys.readouterr().err == "lb: the command line is valid\n"
+
+
 def test_a_file_without_services_and_no_flags_is_status_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

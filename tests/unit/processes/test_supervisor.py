@@ -126,8 +126,9 @@ def test_a_graceful_stop_drains_all_and_waits_for_the_last() -> None:
     play = Play().up()
     assert play.tell(Terminated()) == [Tell(ONE, DRAIN), Tell(TWO, DRAIN)]
     assert play.tell(ended(ONE)) == []
-    assert play.tell(ended(TWO)) == [Exit(0)]
     assert play.logged == ["stopping gracefully"]
+    assert play.tell(ended(TWO)) == [Exit(0)]
+    assert play.logged == ["stopping gracefully", "stopped"]
 
 
 def test_a_second_time_it_is_fast_and_a_third_time_nothing() -> None:
@@ -239,6 +240,7 @@ def test_after_an_upgrade_workers_retire_and_are_not_replaced() -> None:
     assert not play.mind.starting
     assert play.tell(died(ONE), ended(TWO)) == []
     assert play.tell(Left()) == [Exit(0)]
+    assert play.logged[-1] == "left"
 
 
 def test_listeners_that_nobody_took_get_workers_of_their_own() -> None:
