@@ -130,6 +130,10 @@ Our own responses are short and plain, hold nothing of the request, and have `Da
 a 503 `Retry-After`. Where the status is missing, or a response has begun, the
 connection is cut, so that what is short never looks complete. A connection that is kept
 is kept only if the request has come whole.
+
+A 403 is sent only where `respond` of a route or an application says so, and a 421
+never: a listener has one service, whatever name its clients ask for in TLS, and a name
+that this service does not serve is a 404.
 """
 
 
