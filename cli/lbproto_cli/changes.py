@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from lbproto.config import Secret
 from lbproto.machine.effects import Target
@@ -12,7 +12,17 @@ from lbproto.machine.effects import Target
 if TYPE_CHECKING:
     from lbproto.config import Config
 
-__all__ = ["changes"]
+__all__ = ["changes", "fixed"]
+
+FIXED: Final = ("pid_file", "error_log", "user", "group", "daemon")
+"""Keys of which a reload takes no notice."""
+
+
+def fixed(old: Config, new: Config) -> tuple[Config, tuple[str, ...]]:
+    """Leave what a reload cannot change as it is; return the keys that differed."""
+    differ = tuple(key for key in FIXED if getattr(old, key) != getattr(new, key))
+    kept: dict[str, Any] = {key: getattr(old, key) for key in differ}
+    return replace(new, **kept), differ
 
 
 def changes(old: Config, new: Config) -> Iterator[tuple[str, str, str]]:

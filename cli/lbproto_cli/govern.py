@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from lbproto.machine.effects import Level
 from lbproto_cli.announce import tell, tell_demo
 from lbproto_cli.arguments import ExitStatus
-from lbproto_cli.changes import changes
+from lbproto_cli.changes import changes, fixed
 from lbproto_cli.load import read_backends
 from lbproto_cli.pid_file import PidFile
 from lbproto_cli.plan import Usage
@@ -53,14 +53,6 @@ if TYPE_CHECKING:
     from lbproto_runtimes.api import Runtime
 
 __all__ = ["Governor", "located"]
-
-FIXED = (
-    "pid_file",
-    "error_log",
-    "user",
-    "group",
-)
-"""Keys of which a reload takes no notice."""
 
 
 def located(config: Config, folder: str) -> Config:
@@ -220,6 +212,7 @@ class Governor:
             contexts = Contexts()
             decided = decide(contexts)
             config = located(decided.config, self._here)
+            config, differ = fixed(old.config, config)
             if not config.services and not self._program.background:
                 raise Usage("the file has no services any more")
             runtime = load(decided.runtime)
@@ -229,9 +222,8 @@ class Governor:
         for what, before, after in changes(old.config, config):
             about = {"key": what, "from": before, "to": after}
             logs.log(Level.INFO, "changed", about)
-        for key in FIXED:
-            if getattr(config, key) != getattr(old.config, key):
-                logs.log(Level.WARNING, f"{key} changes with a restart only", {})
+        for key in differ:
+            logs.log(Level.WARNING, f"{key} changes with a restart only", {})
         return Setup(config, runtime, listeners, contexts, read_backends, self._program)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbproto_cli.changes import changes
+from lbproto_cli.changes import changes, fixed
 from lbproto_cli.load import parse
 
 BEFORE = """
@@ -31,6 +31,15 @@ def between(old: str, new: str) -> list[tuple[str, str, str]]:
         parse(text.encode(), "conf.yaml", ("uvloop",)).config for text in (old, new)
     ]
     return list(changes(*configs))
+
+
+def test_what_needs_a_restart_stays_as_it_is_and_is_named() -> None:
+    top = "error_log: /a\nthreads: 1\n", "error_log: /b\ndaemon: true\nthreads: 2\n"
+    old, new = (parse(one.encode(), "conf.yaml", ("uvloop",)).config for one in top)
+    config, differ = fixed(old, new)
+    assert differ == ("error_log", "daemon")
+    assert list(changes(old, config)) == [("threads", "1", "2")]
+    assert fixed(old, config) == (config, ())
 
 
 def test_each_key_that_changed_is_named_with_both_values() -> None:
