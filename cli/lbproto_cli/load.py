@@ -46,9 +46,10 @@ from lbproto_cli.words import NOT_YET
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-__all__ = ["Loaded", "Unreadable", "load", "parse", "read_backends"]
+__all__ = ["STDIN", "Loaded", "Unreadable", "load", "parse", "read_backends"]
 
-STDIN: Final = "<stdin>"
+STDIN: Final = "-"
+"""The path that means standard input."""
 
 _EXPECTED: Final = {
     "model_type": "a mapping",
@@ -102,8 +103,8 @@ def load(path: str, runtimes: Collection[str]) -> Loaded:
         ConfigProblems: it is wrong.
     """
     try:
-        if path == "-":
-            return parse(sys.stdin.buffer.read(MAX_BYTES + 1), STDIN, runtimes)
+        if path == STDIN:
+            return parse(sys.stdin.buffer.read(MAX_BYTES + 1), "<stdin>", runtimes)
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
         # Whoever changes the working directory later must not move the files.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from lbproto_cli.arguments import ExitStatus, Options, parser
 from lbproto_cli.demo import demo_backends
+from lbproto_cli.load import STDIN
 from lbproto_cli.plan import DEMO_ADDRESS, Plan, plan, service_of_flags
 from lbproto_cli.running import end, fail, outcome, serve
 from lbproto_runtimes.contexts import Contexts
@@ -53,8 +54,9 @@ def _run(options: Options) -> int:
         message = f"lb: {options.conf} has no services"
         hint = "expected some there, or --listen and --backend"
         return fail(ExitStatus.CONFIGURATION, f"{message}, {hint}")
-    decide = partial(plan, options, os.environ)
-    return serve(options, decided, contexts, decide)
+    # Standard input has been read to its end.
+    again = None if options.conf == STDIN else partial(plan, options, os.environ)
+    return serve(options, decided, contexts, again)
 
 
 def _demo(options: Options, decided: Plan, contexts: Contexts) -> int:

@@ -20,7 +20,7 @@ from lbproto.machine.errors import LbError
 from lbproto_cli.arguments import ExitStatus, Options, level_of, parser
 from lbproto_cli.daemon import Detached, detach
 from lbproto_cli.govern import Governor, located
-from lbproto_cli.load import Unreadable
+from lbproto_cli.load import STDIN, Unreadable
 from lbproto_cli.plan import Usage
 from lbproto_cli.problems import ConfigProblems
 from lbproto_runtimes import load
@@ -149,7 +149,7 @@ def serve(
 
 def _in_background(options: Options, govern: Callable[[Detached], int]) -> int:
     """Go on as a daemon; return the status of the caller once it is known."""
-    if options.conf is not None and options.conf != "-":
+    if options.conf not in (None, STDIN):
         options.conf = os.path.abspath(options.conf)
     detached = detach()
     if isinstance(detached, int):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from lbproto.config.shown import shown
 from lbproto.phases.http import coroutine_phases
 from lbproto_cli.arguments import ExitStatus, Options, program_parser
+from lbproto_cli.load import STDIN
 from lbproto_cli.plan import locked_out, settle
 from lbproto_cli.running import ServiceError, check_upgrade, end, outcome, serve
 from lbproto_cli.services import BackgroundService, HttpProxyService
@@ -166,7 +167,7 @@ class Server:
         decided = self._complete(self._settled(), self._contexts)
         if not decided.config.services:
             raise ServiceError("nothing to serve, expected a service with a listener")
-        reads = self._given is None and self._options.conf is not None
+        reads = self._given is None and self._options.conf not in (None, STDIN)
         program = Program(
             {one.name: one.application for one in self._proxies},
             {name: one.task() for name, one in self._named().items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -225,6 +227,25 @@ def test_the_file_of_the_seed_passes_the_check(
 def test_flags_alone_pass_the_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-t", *LISTEN, *BACKEND]) == 0
     assert capsys.readouterr().err == "lb: the command line is valid\n"
+
+
+def test_standard_input_cannot_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "services: [{listen: ['127.0.0.1:0'], upstream: {backends: [h:1]}}]"
+    path = write(tmp_path, text)
+    stdin = SimpleNamespace(buffer=io.BytesIO(text.encode()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    renew: list[object] = []
+
+    def serve(options: object, decided: object, contexts: object, again: object) -> int:
+        renew.append(again)
+        return 0
+
+    monkeypatch.setattr("lbproto_cli.main.serve", serve)
+    assert main(["-c", path]) == main(["-c", "-"]) == 0
+    assert callable(renew[0])
+    assert renew[1] is None
 
 
 def test_a_file_without_services_and_no_flags_is_status_1(
