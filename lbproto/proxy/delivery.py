@@ -227,7 +227,7 @@ class Delivery:
 
     def on_connect_timeout(self, now: float) -> None:
         """The dial takes too long."""
-        detail = "no answer to the dial in time"
+        detail = "no connection in time"
         self._unreachable(ErrorCode.CONNECT_TIMEOUT, detail, now)
 
     def on_blocked(self, blocked: bool, now: float) -> None:

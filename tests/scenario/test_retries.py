@@ -21,6 +21,7 @@ from tests.scenario.world import (
     answers,
     bare,
     errors,
+    logged,
     replace,
     status,
 )
@@ -339,3 +340,5 @@ def test_the_time_of_one_try_bounds_the_dial() -> None:
     sim.advance(0.5)
     assert status(client) == 200
     assert errors(sim) == ["connect_timeout"]
+    # It may have dialled, and wait in the midst of the TLS handshake.
+    assert logged(sim)[0].fields["detail"] == "no connection in time"
