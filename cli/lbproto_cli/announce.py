@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -61,13 +62,17 @@ def tell(
 
 
 def tell_demo(lines: Sequence[str], listeners: Sequence[Listener]) -> None:
-    for line in lines:
-        print(line)
+    said = list(lines)
     for listener in listeners:
         target = listener.target
         if target.path:
-            print(f"try: curl --unix-socket {target.path} http://localhost/")
+            said.append(f"try: curl --unix-socket {target.path} http://localhost/")
             continue
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(target.host, target.host)
-        print(f"try: curl http://{replace(target, host=host)}/")
-    print("stop with Ctrl-C", flush=True)
+        said.append(f"try: curl http://{replace(target, host=host)}/")
+    try:
+        print(*said, "stop with Ctrl-C", sep="\n", flush=True)
+    except OSError:
+        # Nobody reads it. What waits in the buffer must not fail at the end, too.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import http.client
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from lbproto_cli.announce import tell_demo
 from lbproto_cli.demo import demo_backends
 
 if TYPE_CHECKING:
     from lbproto.machine.effects import Target
+
+
+def test_the_demo_runs_where_nobody_can_read_how_to_try_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with open("/dev/full", "w", encoding="ascii") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        tell_demo(["backend 1 listens on a:1"], [])
+        full.flush()
 
 
 def read_all(target: Target, request: bytes) -> bytes:
