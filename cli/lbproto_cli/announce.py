@@ -13,14 +13,14 @@ from lbproto.machine.effects import Level
 from lbproto_cli.certificates import expired
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lbproto_cli.plan import Plan
     from lbproto_runtimes.contexts import Contexts
     from lbproto_runtimes.listen import Listener
     from lbproto_runtimes.logs import Logs
 
-__all__ = ["tell", "tell_demo"]
+__all__ = ["tell", "tell_demo", "warnings"]
 
 
 def tell(
@@ -35,12 +35,8 @@ def tell(
         "core": "compiled" if COMPILED else "python",
     }
     logs.log(Level.INFO, "starting", about)
-    for note in decided.notes:
-        logs.log(Level.WARNING, note, {})
-    for certificate, end in expired(config, contexts, time.time()):
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
-        fields = {"cert": certificate.cert, "expired": since}
-        logs.log(Level.WARNING, "certificate has expired", fields)
+    for warning, fields in warnings(decided, contexts):
+        logs.log(Level.WARNING, warning, fields)
     for listener in listeners:
         where = {"service": listener.service.name, "address": listener.target}
         opens = {
@@ -59,6 +55,17 @@ def tell(
                     "weight": backend.weight,
                 }
                 logs.log(Level.INFO, "backend", about)
+
+
+def warnings(
+    decided: Plan, contexts: Contexts
+) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield what is no mistake and yet hardly meant, with what else is known of it."""
+    for note in decided.notes:
+        yield note, {}
+    for certificate, end in expired(decided.config, contexts, time.time()):
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+        yield "certificate has expired", {"cert": certificate.cert, "expired": since}
 
 
 def tell_demo(lines: Sequence[str], listeners: Sequence[Listener]) -> None:

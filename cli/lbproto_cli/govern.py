@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lbproto.machine.effects import Level
-from lbproto_cli.announce import tell, tell_demo
+from lbproto_cli.announce import tell, tell_demo, warnings
 from lbproto_cli.arguments import ExitStatus
 from lbproto_cli.changes import changes, fixed
 from lbproto_cli.load import read_backends
@@ -224,6 +224,8 @@ class Governor:
             logs.log(Level.INFO, "changed", about)
         for key in differ:
             logs.log(Level.WARNING, f"{key} changes with a restart only", {})
+        for warning, fields in warnings(decided, contexts):
+            logs.log(Level.WARNING, warning, fields)
         return Setup(config, runtime, listeners, contexts, read_backends, self._program)
 
 

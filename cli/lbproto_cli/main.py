@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
+from lbproto_cli.announce import warnings
 from lbproto_cli.arguments import ExitStatus, Options, parser
 from lbproto_cli.demo import demo_backends
 from lbproto_cli.load import STDIN
@@ -44,6 +45,9 @@ def _run(options: Options) -> int:
     contexts = Contexts()
     decided = plan(options, os.environ, contexts)
     if options.test:
+        for warning, fields in warnings(decided, contexts):
+            more = "".join(f", {name} {known!a}" for name, known in fields.items())
+            print(f"lb: warning: {warning}{more}", file=sys.stderr)
         file = f"configuration file {options.conf}"
         what = "the command line" if options.conf is None else file
         print(f"lb: {what} is valid", file=sys.stderr)

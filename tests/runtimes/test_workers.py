@@ -175,10 +175,14 @@ def test_listeners_come_and_go_with_a_reload(
     rewrite(one, backend, listen=["127.0.0.1:0", second])
     one.line("generation serves", "generation=2")
     assert not os.path.exists(f"{tmp_path}/first")
+    assert " warning " not in one.log
     with dial(second) as client:
         assert client.ask().body == b"OK"
     with dial(address) as client:
         assert client.ask().body == b"OK", "the same socket"
+    locked = {"address": "127.0.0.1:0", "proxy_protocol": True}
+    rewrite(one, backend, listen=[locked])
+    one.line("proxy_protocol with no trusted_proxies", " warning ")
 
 
 def test_no_request_is_lost_while_it_is_reloaded_again_and_again(

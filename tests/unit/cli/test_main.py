@@ -532,8 +532,26 @@ def test_a_file_with_certificates_passes_the_check(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = secure(tmp_path)
+    with open(path, "a") as file:
+        file.write('  trusted_proxies: [127.0.0.1, "unix:"]\n')
     assert main(["-t", "-c", path]) == 0
     assert capsys.readouterr().err == f"lb: configuration file {path} is valid\n"
+
+
+def test_a_check_warns_of_what_is_hardly_meant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = secure(tmp_path, datetime(2020, 1, 2, tzinfo=UTC))
+    assert main(["-t", "-c", path]) == 0
+    assert capsys.readouterr().err == (
+        'lb: warning: service "web", 127.0.0.1:0: proxy_protocol with no'
+        " trusted_proxies: every connection will be refused\n"
+        f'lb: warning: service "web", unix:{tmp_path}/lb: proxy_protocol with no unix:'
+        " in trusted_proxies: every connection will be refused\n"
+        f"lb: warning: certificate has expired, cert '{tmp_path}/a.pem', expired"
+        " '2020-01-02T00:00:00Z'\n"
+        f"lb: configuration file {path} is valid\n"
+    )
 
 
 @pytest.mark.usefixtures("stub")
