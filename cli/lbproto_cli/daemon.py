@@ -16,9 +16,10 @@ from typing import Final
 
 from lbproto.machine.errors import LbError
 
-__all__ = ["Detached", "detach"]
+__all__ = ["Detached", "detach", "open_streams"]
 
 UP: Final = b"up"
+LAST_STREAM: Final = 2
 
 MASK: Final = 0o022
 """Others may read what the daemon makes, and not write it."""
@@ -53,6 +54,16 @@ class Detached:
             os.close(self._descriptors.pop())
 
 
+def open_streams() -> None:
+    """Open those of the standard streams that are closed.
+
+    Else the next socket got the number of one, and the log was written to it.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= LAST_STREAM:
+        pass
+    os.close(descriptor)
+
+
 def detach() -> Detached | int:
     """Go on in the background.
 
@@ -62,8 +73,9 @@ def detach() -> Detached | int:
     Raises:
         LbError: there is no room for another process.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it is where the descriptor was closed
+            stream.flush()
     waits, tells = os.pipe()
     try:
         child = os.fork()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from lbproto.machine.effects import Level
 from lbproto.machine.errors import LbError
 from lbproto_cli.arguments import ExitStatus, Options, level_of, parser
-from lbproto_cli.daemon import Detached, detach
+from lbproto_cli.daemon import Detached, detach, open_streams
 from lbproto_cli.govern import Governor, located
 from lbproto_cli.load import STDIN, Unreadable
 from lbproto_cli.plan import Usage
@@ -123,6 +123,7 @@ def serve(
     Raises:
         LbError: it does not work.
     """
+    open_streams()
     here = os.getcwd()
     config = located(decided.config, here)
     raise_descriptor_limit()

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,22 @@ def daemon(tmp_path: Path) -> Iterator[Start]:
     pid_file = tmp_path / "lb.pid"
 
     def launch(
-        wanted: dict[str, Any], *args: str, **top: Any
+        wanted: dict[str, Any], *args: str, before: Sequence[str] = (), **top: Any
     ) -> subprocess.CompletedProcess[bytes]:
         files = {"pid_file": str(pid_file), "error_log": str(tmp_path / "lb.log")}
         conf = tmp_path / "conf.yaml"
         conf.write_text(yaml.safe_dump({**files, **wanted, **top}), "utf-8")
         return subprocess.run(
-            [sys.executable, "-m", "lbproto_cli", "-c", "conf.yaml", "-d", *args],
+            [
+                *before,
+                sys.executable,
+                "-m",
+                "lbproto_cli",
+                "-c",
+                "conf.yaml",
+                "-d",
+                *args,
+            ],
             cwd=tmp_path,
             env=environment(),
             stdin=subprocess.DEVNULL,
@@ -74,6 +83,20 @@ def test_the_command_returns_when_the_daemon_listens(
     wait_gone(pid)
     assert not (tmp_path / "lb.pid").exists()
     assert not (tmp_path / "lb.sock").exists()
+
+
+def test_no_socket_takes_the_place_of_a_standard_stream_that_is_closed(
+    daemon: Start, origin: OriginFactory, tmp_path: Path
+) -> None:
+    where = f"unix:{tmp_path}/lb.sock"
+    wanted = settings(origin().address, listen=[where])
+    closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    assert daemon(wanted, before=closed).returncode == 0
+    with dial(where) as client:
+        assert client.ask().body == b"OK"
+    pid = int((tmp_path / "lb.pid").read_text("ascii"))
+    streams = [os.readlink(f"/proc/{pid}/fd/{stream}") for stream in range(3)]
+    assert streams == ["/dev/null"] * 3
 
 
 def test_a_second_one_is_refused_and_a_stale_file_is_not_minded(
