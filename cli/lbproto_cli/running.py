@@ -124,7 +124,7 @@ def serve(
         LbError: it does not work.
     """
     open_streams()
-    here = os.getcwd()
+    here = _here()
     config = located(decided.config, here)
     raise_descriptor_limit()
     if status := check_upgrade(options, config):
@@ -146,6 +146,13 @@ def serve(
                 _say("lb: without error_log nobody will read the log of the daemon")
             return _in_background(options, govern.run)
         return govern.run(None)
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"  # it was removed; a daemon goes there, too
 
 
 def _in_background(options: Options, govern: Callable[[Detached], int]) -> int:

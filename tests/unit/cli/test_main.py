@@ -290,6 +290,16 @@ def test_a_user_that_there_is_not_is_a_problem_of_the_file(
     )
 
 
+def test_a_working_directory_that_is_gone_is_not_needed(
+    stub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main([*LISTEN, *BACKEND, "--runtime", "stub"]) == 0
+    assert stub.read_text().startswith("cli ")
+
+
 def test_flags_serve_beside_a_file(stub: Path, tmp_path: Path) -> None:
     path = write(
         tmp_path,
