@@ -55,6 +55,7 @@ def end(status: int) -> NoReturn:
 
 def outcome(do: Callable[[], int], options: Options) -> int:
     """Do it, and return the exit status; say what went wrong."""
+    open_streams()
     try:
         return do()
     except SystemExit as error:
@@ -123,7 +124,6 @@ def serve(
     Raises:
         LbError: it does not work.
     """
-    open_streams()
     here = _here()
     config = located(decided.config, here)
     raise_descriptor_limit()
