@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
@@ -22,6 +23,20 @@ def test_an_error_passes_and_the_lock_is_free():
     with pytest.raises(KeyError), Guard(lock):
         raise KeyError
     assert not lock.locked()
+
+
+def test_a_context_that_is_no_lock_is_left_as_any():
+    said: list[str] = []
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        said.append("in")
+        yield
+        said.append("out")
+
+    with Guard(context()):
+        assert said == ["in"]
+    assert said == ["in", "out"]
 
 
 def test_where_nothing_runs_beside_us_nothing_is_held():
