@@ -212,9 +212,9 @@ class Sim:
         before = self._relayed.get(data.conn)
         octets = len(data.data) + (0 if before is None else before.octets)
         self._relayed[data.conn] = Relayed(data.conn, octets, self.now)
-        sink = self._sinks[data.conn]
-        if sink in self._owners and not self.ends[sink].gone:
-            self.ends[sink].arrive(data.data)
+        sink = self.ends[self._sinks[data.conn]]
+        if not sink.gone:
+            sink.arrive(data.data)
 
     def _poll(self) -> bool:
         """Take one thing that is on its way from a peer and may be read."""

@@ -133,6 +133,29 @@ def test_a_flood_behind_the_offer_waits_in_the_client() -> None:
     assert talk.backend.received == b"x" * size
 
 
+def test_two_tunnels_are_counted_apart() -> None:
+    one = tunnel()
+    other = one.sim.client()
+    other.send(WEBSOCKET)
+    backend = one.server.connections[1]
+    backend.send(SWITCHED)
+    one.client.send(b"to one")
+    other.send(b"to the other")
+    backend.half_close()
+    other.half_close()
+    one.backend.half_close()
+    one.client.half_close()
+    assert [record.received for record in one.sim.access] == [12, 6]
+
+
+def test_who_has_gone_gets_nothing_more() -> None:
+    talk = tunnel()
+    talk.backend.close()
+    talk.client.send(b"too late")
+    assert talk.backend.received == b""
+    assert talk.client.eof
+
+
 def test_interim_responses_may_come_before_a_101() -> None:
     talk = asked()
     talk.backend.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
