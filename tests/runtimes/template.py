@@ -11,9 +11,11 @@ from __future__ import annotations
 import array
 import atexit
 import contextlib
+import gc
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
@@ -126,8 +128,8 @@ def start(argv: list[str], env: dict[str, str], program: Path | None = None) -> 
 
 def serve(sock: socket.socket) -> None:
     """Fork what is asked for, and tell what became of it."""
-    import select
-
+    import lbproto_cli.main
+    import lbproto_cli.server  # noqa: F401
     import lbproto_runtimes.aio
     import lbproto_runtimes.threads
 
@@ -136,6 +138,7 @@ def serve(sock: socket.socket) -> None:
     with contextlib.suppress(ImportError):
         import lbproto_runtimes.greenlets  # noqa: F401
 
+    gc.freeze()  # children need not look through all that
     ends: dict[int, int] = {}
     poll = select.poll()
     poll.register(sock, select.POLLIN)
