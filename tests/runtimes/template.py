@@ -75,7 +75,8 @@ class Template:
         self._children: dict[int, Process] = {}
         self._lock = threading.Condition()
         self._started: list[int] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def start(
         self, argv: list[str], env: dict[str, str], program: Path | None
@@ -98,6 +99,8 @@ class Template:
         """End it; it ends with its socket, too."""
         self._sock.shutdown(socket.SHUT_RDWR)
         self._process.wait(60.0)
+        self._listener.join(60.0)
+        self._sock.close()
 
     def _listen(self) -> None:
         while said := self._sock.recv(256):
