@@ -32,9 +32,10 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.load.clients import SMALL, Load, Mix
-from bench.load.swaps import SERVERS, Lb, Server, environment, wait_gone
+from bench.load.swaps import SERVERS, Lb, Server, wait_gone
 from bench.load.tally import KINDS, Tally, line
 from bench.programs import Missing, free_port
+from tests.children import environment
 
 __all__ = ["main", "measured", "serving", "under_load"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from bench.programs import nginx_binary, program
+from tests.children import environment
 
 __all__ = ["SERVERS", "HAProxy", "Lb", "Nginx", "Server"]
 
@@ -254,11 +255,6 @@ SERVERS: Final[dict[str, Start]] = {
     "nginx": Nginx,
     "HAProxy": HAProxy,
 }
-
-
-def environment() -> dict[str, str]:
-    """Return what a child needs to find what this process has found."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def wait_for(true: Callable[[], object]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lbproto_cli.load import parse
+from tests.children import environment
 from tests.packaging import http_page, sizes
 
 ROOT = Path(__file__).parents[2]
@@ -31,11 +31,7 @@ def test_the_readme_shows_the_help_as_it_is() -> None:
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={
-            **os.environ,
-            "COLUMNS": "80",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
+        env=environment(COLUMNS="80"),
     ).stdout
     assert help_text in blocks(README, "text")
     assert max(map(len, help_text.splitlines())) < 80

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from tests.children import environment
 from tests.runtimes import template
 from tests.runtimes.wire import PATIENCE, Message, Wire, dial
 
@@ -38,14 +39,6 @@ def settings(*backends: str | Settings, **keys: Any) -> Settings:
     return {**top, "services": [service]}
 
 
-def environment() -> dict[str, str]:
-    """Where children find what is tested: where this process has it from."""
-    found = {key: value for key, value in os.environ.items() if key != "LB_LOG"}
-    # Not in the folder where they are started, which may have the sources.
-    path = os.pathsep.join(filter(None, sys.path))
-    return {**found, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-
-
 class Lb:
     """A running balancer."""
 
@@ -66,7 +59,7 @@ class Lb:
         argv = ["--runtime", runtime, "-c", str(conf), *args]
         self.process: subprocess.Popen[bytes] | template.Process
         if preexec is None:
-            env = {**environment(), **(variables or {})}
+            env = environment(**(variables or {}))
             self.process = template.start(argv, env, program)
         else:
             self.process = subprocess.Popen(

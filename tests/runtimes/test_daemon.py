@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.children import environment
 from tests.runtimes.fixtures import LbFactory, OriginFactory
 from tests.runtimes.origins import OK, answers
-from tests.runtimes.process import environment, settings
+from tests.runtimes.process import settings
 from tests.runtimes.test_workers import wait_gone
 from tests.runtimes.wire import PATIENCE, dial
 

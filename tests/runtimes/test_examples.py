@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tests.runtimes.process import ROOT, environment
+from tests.children import environment
+from tests.runtimes.process import ROOT
 
 
 def run(name: str) -> list[str]:

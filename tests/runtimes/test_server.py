@@ -13,9 +13,10 @@ import pytest
 import yaml
 
 from tests.certificates import Authority
+from tests.children import environment
 from tests.runtimes.fixtures import OriginFactory
 from tests.runtimes.origins import Recorder, reply
-from tests.runtimes.process import ROOT, Lb, environment, settings
+from tests.runtimes.process import ROOT, Lb, settings
 from tests.runtimes.programs import BEGIN, END, ProgramFactory, program
 from tests.runtimes.secured import (
     NAME,
@@ -324,7 +325,7 @@ def test_a_program_goes_on_in_the_background(
     done = subprocess.run(
         [sys.executable, "program.py", "-d", "-c", "conf.yaml", "--runtime", runtime],
         cwd=tmp_path,
-        env={**environment(), "BACKENDS": origin().address},
+        env=environment(BACKENDS=origin().address),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=PATIENCE,

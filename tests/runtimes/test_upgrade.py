@@ -16,9 +16,10 @@ import pytest
 import yaml
 
 from tests.certificates import Authority
+from tests.children import environment
 from tests.runtimes.fixtures import RUNTIMES, LbFactory, OriginFactory
 from tests.runtimes.origins import Recorder, echoes_target, reply
-from tests.runtimes.process import Lb, environment, settings
+from tests.runtimes.process import Lb, settings
 from tests.runtimes.secured import (
     NAME,
     authority,
@@ -495,7 +496,7 @@ def shell(folder: Path) -> Callable[[str], int]:
         return subprocess.run(
             ["sh", "-c", line],
             cwd=folder,
-            env={**environment(), "PATH": path},
+            env=environment(PATH=path),
             stdin=subprocess.DEVNULL,
             timeout=PATIENCE,
             check=False,

@@ -9,7 +9,6 @@ system raises. The third runs it under two hash seeds and compares every effect.
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.children import environment
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "lbproto"
@@ -214,11 +215,7 @@ def run(seed: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=60,
-        env={
-            **os.environ,
-            "PYTHONHASHSEED": seed,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        },
+        env=environment(PYTHONHASHSEED=seed),
     )
 
 

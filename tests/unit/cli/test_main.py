@@ -20,6 +20,7 @@ import trustme
 from lbproto.machine.compilation import COMPILED
 from lbproto_cli.main import main
 from lbproto_runtimes.contexts import Contexts
+from tests.children import environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,11 +98,10 @@ def write(folder: Path, text: str) -> str:
 
 
 def run(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(filter(None, sys.path))
     return subprocess.run(
         [sys.executable, "-m", "lbproto_cli", *argv],
         input=stdin,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import pytest
 
 import lbproto_runtimes
 from lbproto_runtimes import RuntimeUnavailable, load, names, require
+from tests.children import environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,10 +69,9 @@ def test_the_package_loads_no_event_loop() -> None:
         "import sys, lbproto_runtimes; "
         "print([m for m in ('asyncio', 'uvloop', 'gevent') if m in sys.modules])"
     )
-    path = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": path},
+        env=environment(),
         capture_output=True,
         text=True,
         check=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -20,6 +19,7 @@ from lbproto.selection.ketama import POINTS, Ketama
 from lbproto.selection.maglev import SIZES, Maglev
 from lbproto.selection.members import MAX_STEPS, Members
 from lbproto.selection.policy import select, unique
+from tests.children import environment
 from tests.unit.selection.states import at, backends, letters, shares
 
 MAPS = pytest.mark.parametrize("make", [FnvHash, Ketama, Maglev])
@@ -300,11 +300,7 @@ def test_picks_do_not_depend_on_the_hash_seed():
             capture_output=True,
             text=True,
             cwd=Path(__file__).parents[3],
-            env={
-                **os.environ,
-                "PYTHONHASHSEED": seed,
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            },
+            env=environment(PYTHONHASHSEED=seed),
         ).stdout
         for seed in ("0", "1")
     }
