@@ -179,8 +179,14 @@ class Hub:
     def _give_up(self, one: object, error: Exception) -> None:
         """Log what should not have happened; its connection is lost, and no other."""
         log_crash(self.logs, error)
-        if isinstance(one, Wire):
+        if not isinstance(one, Wire):
+            return
+        owner = one.owner
+        try:
             one.break_off(describe(error))
+        except Exception as another:  # its machine is broken, too
+            if owner is not None:
+                self.crashed(owner, another)
 
     def _end_turn(self) -> None:
         due = self.current.due

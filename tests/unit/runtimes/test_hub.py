@@ -5,12 +5,17 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from lbproto.machine.effects import Level
+from lbproto.machine.effects import Effect, Level, Send
+from lbproto.machine.events import Data, Event, Lost, Opened, PeerInfo
+from lbproto.machine.values import ConnId
 from lbproto_runtimes.hub import Hub
+from lbproto_runtimes.perform import HubDriver
+from lbproto_runtimes.wire import Wire
 
 
 class Host:
@@ -40,6 +45,44 @@ class Idle:
         return []
 
 
+class Echo:
+    """A machine that says what it hears, and remembers it."""
+
+    def __init__(self, conn: ConnId) -> None:
+        self.conn = conn
+        self.heard: list[Event] = []
+
+    @property
+    def deadline(self) -> float:
+        return float("inf")
+
+    def handle(self, event: Event, now: float, /) -> list[Effect]:
+        self.heard.append(event)
+        return [Send(self.conn, event.data)] if isinstance(event, Data) else []
+
+
+class Undecided(Echo):
+    """Once it has heard bytes it cannot tell its deadline, and never again."""
+
+    @property
+    def deadline(self) -> float:
+        return fail() if any(isinstance(it, Data) for it in self.heard) else 9e9
+
+
+class Deaf(socket.socket):
+    """It cannot read, in a way that no socket should."""
+
+    def recv(self, *_: object) -> bytes:
+        return fail()
+
+
+class Mute(socket.socket):
+    """It cannot write, in a way that no socket should."""
+
+    def send(self, *_: object) -> int:
+        return fail()
+
+
 class Logs:
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -55,6 +98,21 @@ class World:
         logs: Any = self.logs
         contexts: Any = None
         self.hub = Hub(Idle(), logs, contexts, self.host)
+        self.ends: list[socket.socket] = []
+
+    def client(
+        self, kind: type[socket.socket] = socket.socket, machine: type[Echo] = Echo
+    ) -> tuple[Echo, socket.socket]:
+        """Have a client; return its machine and the far end of its connection."""
+        near, far = socket.socketpair()
+        far.settimeout(20.0)
+        self.ends.append(far)
+        conn = ConnId(len(self.ends))
+        echo = machine(conn)
+        opened = Opened(conn, PeerInfo("192.0.2.1", 50000, "127.0.0.1:80"))
+        wire = Wire(self.hub, conn, HubDriver(echo, self.hub), opened)
+        self.hub.begin(wire, kind(fileno=near.detach()))
+        return echo, far
 
 
 @pytest.fixture
@@ -62,9 +120,11 @@ def world() -> Iterator[World]:
     world = World()
     yield world
     world.hub.end()
+    for far in world.ends:
+        far.close()
 
 
-def fail() -> None:
+def fail() -> Any:
     raise ZeroDivisionError("a bug")
 
 
@@ -82,6 +142,30 @@ def test_a_bug_at_one_descriptor_is_none_of_the_others(world: World) -> None:
         world.hub.ignore(near)
         near.close()
         far.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "machine"), [(Deaf, Echo), (Mute, Echo), (socket.socket, Undecided)]
+)
+def test_a_bug_at_one_client_breaks_off_that_one_alone(
+    world: World, kind: type[socket.socket], machine: type[Echo]
+) -> None:
+    first, broken, last = world.client(), world.client(kind, machine), world.client()
+    for _, far in (first, broken, last):
+        far.send(b"hello")
+    world.hub.turn()
+    assert [first[1].recv(9), last[1].recv(9)] == [b"hello", b"hello"]
+    assert broken[0].heard[-1] == Lost(broken[0].conn, "a bug")
+    assert not world.hub.knows(broken[0].conn)
+    with suppress(ConnectionResetError):  # bytes were left
+        assert broken[1].recv(9) == b""
+    assert set(world.logs.lines) == {"internal error"}
+    logged = len(world.logs.lines)
+    for _, far in (first, last):
+        far.send(b"again")
+    world.hub.turn()
+    assert [first[1].recv(9), last[1].recv(9)] == [b"again", b"again"]
+    assert len(world.logs.lines) == logged
 
 
 def test_a_bug_in_an_errand_does_not_end_the_turns(world: World) -> None:
