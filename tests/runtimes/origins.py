@@ -79,6 +79,13 @@ class Origin:
     def received(self) -> bytes:
         return b"".join(wire.received for wire in self.wires)
 
+    def forget(self) -> None:
+        """Forget what was received, and the connections that have ended."""
+        with self._changed:
+            self.wires[:] = [wire for wire in self.wires if wire.sock.fileno() >= 0]
+            for wire in self.wires:
+                wire.received = b""
+
     def wait_accepted(self, count: int) -> Wire:
         """Wait for the n-th connection."""
         with self._changed:

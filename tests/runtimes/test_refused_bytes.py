@@ -12,6 +12,7 @@ import re
 import termios
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ class Stage:
 
     def script(self, wire: Wire) -> None:
         wire.sock.settimeout(None)  # the next row may be long in coming
+        try:
+            self._serve(wire)
+        finally:
+            self._between.pop(wire)
+
+    def _serve(self, wire: Wire) -> None:
         while True:
             self._between[wire] = True
             request = wire.head()
@@ -67,10 +74,20 @@ class Stage:
                 wire.reset()
                 return
 
+    @contextmanager
+    def playing(self, row: dict[str, Any]) -> Iterator[None]:
+        """Play a row; what is `seen` is what came since, and once it is over, all."""
+        self.row = row
+        self.origin.forget()
+        try:
+            yield
+        finally:
+            self._settle()
+
     def seen(self) -> bytes:
         return self.origin.received
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Wait until the backend has read all that was sent to it so far.
 
         What it reads of one row must not be taken for the next one's.
@@ -122,11 +139,8 @@ def stage(
 
 def play(stage: Stage, row: dict[str, Any], *, bytewise: bool) -> tuple[bytes, bytes]:
     """Send a row; return what the client and the backend got of it."""
-    stage.settle()
-    stage.row = row
-    before = len(stage.seen())
     data = vectors.octets(row, "client")
-    with stage.lb.connect() as client:
+    with stage.playing(row), stage.lb.connect() as client:
         if bytewise:
             client.drip(data)
         else:
@@ -140,8 +154,7 @@ def play(stage: Stage, row: dict[str, Any], *, bytewise: bool) -> tuple[bytes, b
         got = client.rest()
     if got.endswith(b"probed"):
         got = got[: got.rindex(b"HTTP/1.1 200 OK\r\n")]
-    stage.settle()
-    return got, stage.seen()[before:]
+    return got, stage.seen()
 
 
 def check(row: dict[str, Any], got: bytes, seen: bytes) -> None:
@@ -178,12 +191,11 @@ def test_what_comes_out_is_what_the_catalogue_says(
     if row["expect"]["forwarded"] or row.get("head_may_be_forwarded"):
         return
     # Nothing of it may come later, in front of somebody else's request either.
-    before = len(stage.seen())
-    with stage.lb.connect() as client:
+    assert seen in (b"", probe_of(seen))
+    with stage.playing(row), stage.lb.connect() as client:
         client.send(PROBE)
         assert client.response().body == b"probed"
-    assert seen in (b"", probe_of(seen))
-    assert stage.seen()[before:].startswith(b"GET /probe HTTP/1.1\r\nHost: probe\r\n")
+    assert stage.seen().startswith(b"GET /probe HTTP/1.1\r\nHost: probe\r\n")
 
 
 def probe_of(seen: bytes) -> bytes:

@@ -110,12 +110,10 @@ def perform(stage: Stage, row: dict[str, Any]) -> tuple[bytes, bytes]:
     tunnels = 101 in vectors.statuses_of(row)
     if not tunnels and not {"client_then", "delay_ms"} & set(row):
         return play(stage, row, bytewise=False)
-    stage.settle()
-    # A tunnel ends with the backend.
-    stage.row = {**row, "backend_then": "close"} if tunnels else row
-    before = len(stage.seen())
+    if tunnels:  # it ends with the backend
+        row = {**row, "backend_then": "close"}
     data = vectors.octets(row, "client")
-    with stage.lb.connect() as client:
+    with stage.playing(row), stage.lb.connect() as client:
         pause = row.get("delay_ms", 0) / 1000 * SCALE
         with contextlib.suppress(ConnectionError):
             for piece in cuts.bytewise(data) if pause else [data]:
@@ -123,7 +121,7 @@ def perform(stage: Stage, row: dict[str, Any]) -> tuple[bytes, bytes]:
                 time.sleep(pause)
         if row["expect"]["forwarded"]:
             # A client that ends sooner is not worth a connection.
-            until(lambda: len(stage.seen()) > before, "nothing was forwarded")
+            until(stage.seen, "nothing was forwarded")
         if row.get("client_then") == "reset":
             client.reset()
             got = b""
@@ -131,8 +129,7 @@ def perform(stage: Stage, row: dict[str, Any]) -> tuple[bytes, bytes]:
             if row.get("client_then") == "half_close":
                 client.end()
             got = client.rest()
-    stage.settle()
-    return got, stage.seen()[before:]
+    return got, stage.seen()
 
 
 PLAIN = [name for name, row in ROWS.items() if "steps" not in row]
