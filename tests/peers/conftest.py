@@ -29,7 +29,7 @@ class Folder:
     """What is served: a large file, a small one, and room for uploads."""
 
     path: Path
-    size: int = 64 * MIB
+    size: int = 16 * MIB
 
     @property
     def files(self) -> Path:

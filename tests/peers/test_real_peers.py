@@ -11,7 +11,7 @@ import pytest
 
 from tests.peers import servers
 from tests.peers.servers import Server
-from tests.runtimes.bulk import BLOCK, MIB, digest
+from tests.runtimes.bulk import BLOCK, digest
 from tests.runtimes.fixtures import LbFactory
 from tests.runtimes.process import Lb, curl
 
@@ -26,11 +26,11 @@ def one(lb: LbFactory, nginx: Server) -> Lb:
     return lb(nginx.address)
 
 
-def test_small_things_from_nginx(one: Lb) -> None:
+def test_small_things_from_nginx(one: Lb, folder: Any) -> None:
     assert curl(one.url("/small")) == b"small\n"
     head = curl("-I", one.url("/large"))
     assert b"HTTP/1.1 200 OK\r\n" in head
-    assert f"Content-Length: {64 * MIB}\r\n".encode() in head
+    assert f"Content-Length: {folder.size}\r\n".encode() in head
     assert curl("-w", "%{http_code}", one.url("/empty")) == b"204"
     assert b"404 Not Found" in curl(one.url("/nothing-here"))
     assert curl("-L", "-w", "%{num_redirects}", one.url("/moved")) == b"small\n1"
