@@ -451,7 +451,7 @@ def test_the_command_returns_when_the_new_process_serves(
     assert run(f"{command} lb -c conf.yaml -d") == 0
     try:
         with dial(where) as client:
-            for _ in range(3):
+            for _ in range(2):
                 assert ask(client)
                 old = served(tmp_path)
                 line = "kill -QUIT $(cat lb.pid) && lb -c conf.yaml -d -u"
