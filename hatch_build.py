@@ -185,6 +185,8 @@ def _compile(root: Path, modules: list[str], folder: Path) -> None:
                 # What is called from outside is reached by tables; the rest can be
                 # called without a detour, and inlined.
                 one.extra_compile_args.append("-fvisibility=hidden")
+                # To look for that takes gcc as long as all else, in a file so large.
+                one.extra_compile_args.append("-Wno-misleading-indentation")
             build = Distribution({"ext_modules": extensions}).get_command_obj(
                 "build_ext"
             )
