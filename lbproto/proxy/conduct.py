@@ -378,8 +378,8 @@ class Conduct:
             head, content = session.take_reply(exchange.stream, date)
         except ValueError as error:
             raise PhaseError(phase, error) from error
-        if not (session.keepalive and exchange.request_complete):
-            exchange.client.codec.go_away()  # nobody reads what may come
+        if not session.keepalive:
+            exchange.client.codec.go_away()
         exchange.reply(head, content, code, self._flows.now)
 
     def _count(self, session: Session) -> None:

@@ -111,6 +111,4 @@ def _answer(
 ) -> None:
     rules = exchange.service.response_headers
     apply_rules(reply.headers, rules, head, exchange.remote)
-    if not exchange.request_complete:
-        exchange.client.codec.go_away()  # nobody reads the content
     exchange.reply(reply, content, None, now)

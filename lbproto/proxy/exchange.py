@@ -307,10 +307,9 @@ class Exchange:
         if status == 0 or self.stage == STREAMING or self.stage == TUNNEL:
             self.over(BROKEN, code, now)
             return
-        if VERDICTS[code].close or not self.request_complete:
+        if VERDICTS[code].close:
             self.client.codec.go_away()
-        stream, date = self.stream, self.date(now)
-        reply = error_reply(code, self.service, stream, date, status)
+        reply = error_reply(code, self.service, self.stream, self.date(now), status)
         self.reply(*reply, code, now)
 
     def reply(
@@ -322,6 +321,8 @@ class Exchange:
         if self.conduct is not None:
             self.conduct.replied(head)
         codec = self.client.codec
+        if not self.request_complete:
+            codec.go_away()  # nobody reads what may come
         if self.head is not None and self.head.method == b"HEAD":
             head, content = replace(head, body=NO_BODY), b""
         codec.send(head)

@@ -914,6 +914,19 @@ def test_nonsense_of_a_backend_is_answered_for_it() -> None:
     assert diary.pages[0][-1] == "logging RESPONSE_INVALID"
 
 
+def test_an_answer_of_one_s_own_may_be_the_last() -> None:
+    class Last(ToOne):
+        def request_filter(self, session: Session, ctx: None) -> bool:
+            session.keepalive = False
+            session.respond(200, "so long")
+            return True
+
+    client = simulated(Last()).client()
+    client.send(GET)
+    assert client.received.endswith(b"\r\nConnection: close\r\n\r\nso long")
+    assert client.eof
+
+
 def test_an_error_page_may_be_one_s_own() -> None:
     class Page(ToOne):
         def fail_to_proxy(
