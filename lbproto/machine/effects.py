@@ -158,7 +158,7 @@ class HalfClose:
 
 @value
 class Close:
-    """Flush what is queued, then close. `abort`: drop the queue and reset.
+    """Flush what is queued, then close. `abort`: wait for nothing, and reset.
 
     A peer that does not take what is queued within `patience` seconds is cut off.
     """

@@ -194,8 +194,12 @@ class Wire(Channel):
         return Moved(listener.key, peer, listener.listen.proxy_protocol, sock)
 
     def abort(self) -> None:
-        """Drop what is queued and reset; tell nobody."""
+        """Drop what the socket does not take at once, and reset; tell nobody."""
         self.owner = None
+        if self._due:  # what the peer gets must not depend on the turn
+            self.flush()
+            if self.sock is None:
+                return  # it was gone
         if self.sock is not None:
             reset_at_close(self.sock)
         self._dispose()

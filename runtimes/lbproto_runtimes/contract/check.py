@@ -31,7 +31,8 @@ CLAUSES: Final[Mapping[int, str]] = MappingProxyType(
         5: "After `SetReading(False)` at most one more `Data` comes.",
         6: "`Eof` comes at most once, `Lost` at most once and last, nothing after"
         " `Close`.",
-        7: "`Close` flushes for at most `patience` seconds; with `abort` it does not.",
+        7: "`Close` flushes for at most `patience` seconds; with `abort` it waits"
+        " for nothing.",
         8: "`Wake` does not come before the deadline, and at most 50 ms late when"
         " idle.",
         9: "`WriteBlocked` and `WriteUnblocked` alternate.",

@@ -70,6 +70,16 @@ def check_abort_drops_what_is_queued(stage: Stage) -> None:
     assert "Lost" not in probe.names(), probe.names()
 
 
+@clause(7)
+def check_abort_drops_only_what_has_no_room(stage: Stage) -> None:
+    """A response that is cut begins all the same."""
+    stage.serve(on(Data, lambda c: Send(c, b"begun"), lambda c: Close(c, abort=True)))
+    with stage.dial() as client:
+        client.send(b"go")
+        assert client.exactly(5) == b"begun"
+        assert client.was_reset()
+
+
 @clause(9)
 def check_blocked_and_unblocked_alternate(stage: Stage) -> None:
     """As often as a buffer is filled and emptied."""
@@ -135,6 +145,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_close_flushes,
     check_close_gives_up_on_a_peer_that_does_not_read,
     check_abort_drops_what_is_queued,
+    check_abort_drops_only_what_has_no_room,
     check_blocked_and_unblocked_alternate,
     names_nobody("send", lambda conn: Send(conn, b"x")),
     names_nobody("half_close", HalfClose),

@@ -22,7 +22,7 @@ from lbproto.machine.events import (
     WriteUnblocked,
 )
 from lbproto.machine.values import ConnId
-from lbproto_runtimes.channel import HIGH_WATER, LOW_WATER
+from lbproto_runtimes.channel import HIGH_WATER, LOW_WATER, reset_at_close
 from lbproto_runtimes.perform import Driver
 from lbproto_runtimes.polls import READ, WRITE
 from lbproto_runtimes.wire import LARGE, MOST, SMALL, Turn, Wire
@@ -249,13 +249,24 @@ def test_an_idle_connection_is_asked_for_life(world: World) -> None:
 
 
 def test_aborting_tells_nobody(world: World) -> None:
-    world.wire.write(b"dropped")
+    world.wire.write(b"said")
     world.wire.abort()
     world.wire.flush()
+    assert world.far.recv(100) == b"said"
     with pytest.raises(ConnectionResetError):
         world.far.recv(100)
     assert world.owner.heard == []
     assert world.wire.cut_at == math.inf
+
+
+def test_aborting_waits_for_nobody_who_is_gone(world: World) -> None:
+    reset_at_close(world.far)
+    world.far.close()
+    world.wire.set_reading(False)
+    world.wire.write(b"in vain")
+    world.wire.abort()
+    assert world.wire.sock is None
+    assert world.owner.heard == []
 
 
 def test_large_reads_follow_each_other_while_they_are_welcome(world: World) -> None:
