@@ -264,6 +264,7 @@ class Answer:
         client.flush()
         conn, patience = client.conn, exchange.terms.tunnel
         tunnel = Tunnel(conn, attempt.conn, exchange.timers, patience)
+        tunnel.stranded = not attempt.connected
         exchange.tunnel = tunnel
         tunnel.begin(client.codec.switch(), attempt.switch(), now, exchange.out)
         if client.ended:

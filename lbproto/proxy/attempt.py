@@ -68,6 +68,7 @@ class Attempt:
         take the rest for content or for another request is open."""
         self.reused = False
         self.connected = False
+        """There is a connection, as far as is known."""
         self.tls: TlsInfo | None = None
         """What the handshake of a new connection agreed on."""
 
@@ -101,7 +102,7 @@ class Attempt:
         for piece in pieces:
             self._codec.send(piece)
         data = self._codec.take_output()
-        if not len(data):
+        if not (len(data) and self._open):
             return
         if out:
             last = out[-1]
@@ -169,5 +170,5 @@ class Attempt:
             out.append(Close(self.conn, abort=True))
 
     def lost(self) -> None:
-        """The connection is gone; nothing needs to be closed."""
-        self._open = False
+        """The connection is gone; no order may name it any more."""
+        self._open = self.connected = False

@@ -11,6 +11,7 @@ from lbproto.proxy.flows import Called, Flows, PhaseError
 
 if TYPE_CHECKING:
     from lbproto.machine.events import Settled
+    from lbproto.machine.values import ConnId
     from lbproto.proxy.exchange import Exchange
     from lbproto.proxy.recess import Recess
 
@@ -69,6 +70,12 @@ class Caller:
         self._ticket = 0
         self._resume(now)
         self.flows.answered(event.result, event.error, now)
+
+    def gone(self, conn: ConnId) -> None:
+        """A backend's connection has ended; what that means is for later."""
+        attempt = self._exchange.delivery.attempt
+        if attempt is not None and attempt.conn == conn:
+            attempt.lost()
 
     def detach(self) -> None:
         """The exchange is over: nothing of its connection waits for phases any more."""

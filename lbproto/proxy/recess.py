@@ -3,7 +3,8 @@
 An exchange that waits for its application is not told anything: what happens on its
 connections is kept, in order, until the application has answered. Reading stops with
 the first event that is kept, so it is one read of each side. What ends the exchange
-(the client is gone, the operator's patience is over) does not wait.
+(the client is gone, the operator's patience is over) does not wait. Nor does the news
+that a backend's connection is gone, as far as no order may name it any more.
 """
 
 from __future__ import annotations
@@ -80,11 +81,14 @@ class Recess:
         if self.held_by is None:
             return False
         match event:
-            case Data() | Eof() | Connected() | ConnectFailed():
+            case Data() | Eof() | Connected():
                 self.events.append(event)
                 return True
-            case Lost(conn) | WriteBlocked(conn) | WriteUnblocked(conn):
-                if conn != self._client:
-                    self.events.append(event)
-                    return True
+            case ConnectFailed(conn) | Lost(conn) if conn != self._client:
+                self.held_by.gone(conn)
+                self.events.append(event)
+                return True
+            case WriteBlocked(conn) | WriteUnblocked(conn) if conn != self._client:
+                self.events.append(event)
+                return True
         return False

@@ -41,6 +41,7 @@ class Tunnel:
         "_upstream",
         "received",
         "sent",
+        "stranded",
     )
 
     def __init__(
@@ -56,6 +57,8 @@ class Tunnel:
         """Bytes from the client."""
         self.sent = 0
         """Bytes to the client."""
+        self.stranded = False
+        """The backend's connection is gone, and nothing can be sent there."""
 
     def begin(self, early: bytes, behind: bytes, now: float, out: list[Effect]) -> None:
         """Pass on what has come from client and backend already, and whatever comes."""
@@ -65,13 +68,15 @@ class Tunnel:
             self.from_backend(behind, now, out)
         if early:
             self.from_client(early, now, out)
-        out.append(Relay(client, upstream))
-        out.append(Relay(upstream, client))
+        if not self.stranded:
+            out.append(Relay(client, upstream))
+            out.append(Relay(upstream, client))
 
     def from_client(self, data: bytes, now: float, out: list[Effect]) -> None:
         """Pass bytes on to the backend."""
         self.received += len(data)
-        out.append(Send(self._upstream, data))
+        if not self.stranded:
+            out.append(Send(self._upstream, data))
         self._timers.set(TUNNEL, now + self._patience)
 
     def from_backend(self, data: bytes, now: float, out: list[Effect]) -> None:
@@ -94,5 +99,6 @@ class Tunnel:
         if len(self._ended) == 2:
             return True
         other = self._upstream if conn == self._client else self._client
-        out.append(HalfClose(other))
+        if other == self._client or not self.stranded:
+            out.append(HalfClose(other))
         return False

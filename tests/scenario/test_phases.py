@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lbproto.config import Config, Retry, Service, Timeouts
-from lbproto.machine.effects import Cancel
-from lbproto.machine.events import ConnectError
+from lbproto.machine.effects import Cancel, SetReading
+from lbproto.machine.events import ConnectError, Lost
 from lbproto.phases.errors import FailToProxy, HttpError, ProxyError
 from lbproto.phases.header import RequestHeader, ResponseHeader
 from lbproto.phases.http import ProxyHttp
@@ -23,7 +23,9 @@ from tests.scenario.world import (
     OK,
     ONE,
     POST,
+    SWITCHED,
     TWO,
+    WEBSOCKET,
     answers,
     errors,
     logged,
@@ -1250,6 +1252,10 @@ def test_a_peer_that_is_spoken_to_in_another_way_is_another_one() -> None:
 # -- coroutines ------------------------------------------------------------------
 
 
+UPWARD = ["connected_to_upstream", "upstream_request_filter", "request_body_filter"]
+"""Phases at whose time a backend has nothing of the request."""
+
+
 class Sleeper(ToOne):
     """Awaits in one phase, a second if nothing else is said."""
 
@@ -1333,6 +1339,96 @@ def test_a_backend_that_answers_meanwhile_is_heard_later() -> None:
     assert client.received == b""
     sim.advance(1.0)
     assert client.received.endswith(b"OK")
+
+
+@pytest.mark.parametrize("phase", UPWARD)
+def test_a_backend_that_is_lost_meanwhile_gets_no_more_orders(phase: str) -> None:
+    sleeper = Sleeper(phase)
+    sim = simulated(sleeper)
+    backend = sim.backend("10.0.0.1:80")
+    client = sim.client()
+    client.send(POST)
+    backend.connections[0].abort()
+    sim.advance(1.0)
+    assert status(client) == 502
+    assert sleeper.over == [("BACKEND_CLOSED", 502)]
+    assert backend.received == b""
+
+
+@pytest.mark.parametrize("phase", UPWARD)
+def test_an_idle_connection_that_was_dead_is_replaced_after_that(phase: str) -> None:
+    sim = simulated(Sleeper(phase))
+    backend = sim.backend("10.0.0.1:80", answers)
+    client = sim.client()
+    client.send(GET)
+    sim.advance(3.0)
+    backend.connections[0].gone = True  # we shall see when we use it
+    client.send(GET)
+    sim.advance(1.0)
+    sim.advance(1.0)
+    assert client.received.count(b"HTTP/1.1 200") == 2
+    assert len(backend.connections) == 2
+
+
+@pytest.mark.parametrize(
+    "phase", ["upstream_response_filter", "response_filter", "response_body_filter"]
+)
+def test_a_backend_may_be_lost_behind_its_response(phase: str) -> None:
+    sim = simulated(Sleeper(phase))
+    backend = sim.backend("10.0.0.1:80", answers)
+    client = sim.client()
+    client.send(GET)
+    backend.connections[0].abort()
+    sim.advance(1.0)
+    assert client.received.endswith(b"OK")
+    assert sim.gateway.balancer.stats().idle == 0
+    client.send(GET)
+    sim.advance(1.0)
+    assert client.received.count(b"HTTP/1.1 200") == 2
+    assert len(backend.connections) == 2
+
+
+@pytest.mark.parametrize("said", [b"", b"hello"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_backend_may_be_lost_behind_its_101(said: bytes, ends: bool) -> None:
+    sim = simulated(Sleeper("response_filter"))
+    backend = sim.backend("10.0.0.1:80")
+    client = sim.client()
+    client.send(WEBSOCKET)
+    backend.connections[0].send(SWITCHED + b"hi")
+    client.send(said)
+    if ends:
+        client.half_close()
+    backend.connections[0].abort()
+    sim.advance(1.0)
+    assert client.received.startswith(b"HTTP/1.1 101 ")
+    assert client.received.endswith(b"\r\n\r\nhi")
+    assert client.closed
+
+
+def test_a_backend_may_be_lost_behind_its_nonsense() -> None:
+    sim = simulated(Sleeper("fail_to_proxy"))
+    backend = sim.backend("10.0.0.1:80")
+    client = sim.client()
+    client.send(GET)
+    backend.connections[0].send(b"nonsense\r\n\r\n")
+    backend.connections[0].abort()
+    sim.advance(1.0)
+    assert status(client) == 502
+
+
+def test_who_is_lost_meanwhile_may_be_nobody_s_any_more() -> None:
+    sim = simulated(Sleeper("upstream_peer"))
+    closing = OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+    backend = sim.backend("10.0.0.1:80", lambda end, data: end.send(closing))
+    client = sim.client()
+    client.send(GET)
+    sim.advance(1.0)
+    client.send(GET)
+    late = Lost(backend.connections[0].conn, "it was on its way")
+    assert sim.machines[1].handle(late, sim.now) == [SetReading(client.conn, False)]
+    sim.advance(1.0)
+    assert client.received.count(b"HTTP/1.1 200") == 2
 
 
 def test_a_deadline_does_not_count_what_the_application_takes() -> None:

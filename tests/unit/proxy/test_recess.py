@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,12 +54,14 @@ def test_nothing_waits_for_nobody() -> None:
 @pytest.mark.skipif(COMPILED, reason="it takes none but a real caller")
 def test_what_ends_an_exchange_does_not_wait_and_the_rest_does_in_order() -> None:
     recess = Recess(CLIENT)
-    caller: Any = object()
+    gone: list[ConnId] = []
+    caller: Any = SimpleNamespace(gone=gone.append)
     recess.held_by = caller
     for event in LATER:
         assert list(recess.timely(event)) == []
     for event in AT_ONCE:
         assert list(recess.timely(event)) == [event]
+    assert gone == [BACKEND, BACKEND]  # no order may name it from now on
     recess.held_by = None
     assert list(recess.timely(Wake())) == [Wake(), *LATER]
 

@@ -111,3 +111,13 @@ def test_what_was_relayed_counts_and_breaks_the_silence_when_it_came() -> None:
     tunnel.from_backend(b"y", 60.0, out)
     assert timers.next == 120.0
     assert (tunnel.received, tunnel.sent) == (8, 9)
+
+
+@pytest.mark.parametrize("first", [CLIENT, BACKEND])
+def test_nothing_is_ordered_of_a_backend_that_is_gone(first: ConnId) -> None:
+    tunnel, out = between(), list[Effect]()
+    tunnel.stranded = True
+    tunnel.begin(b"lost", b"", 0.0, out)
+    assert not tunnel.eof(first, out)
+    assert out == ([] if first == CLIENT else [HalfClose(CLIENT)])
+    assert tunnel.received == 4
