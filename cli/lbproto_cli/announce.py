@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lbproto.machine.compilation import COMPILED
 from lbproto.machine.effects import Level
-from lbproto_cli.certificates import expired
+from lbproto_cli.certificates import expired, exposed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,6 +66,8 @@ def warnings(
     for certificate, end in expired(decided.config, contexts, time.time()):
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
         yield "certificate has expired", {"cert": certificate.cert, "expired": since}
+    for key, mode in exposed(decided.config):
+        yield "key is not its owner's alone", {"key": key, "mode": f"{mode:04o}"}
 
 
 def tell_demo(lines: Sequence[str], listeners: Sequence[Listener]) -> None:

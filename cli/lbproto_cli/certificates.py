@@ -9,13 +9,17 @@ The judge stops at the first file that it cannot use. To say all that is wrong a
 once, the parts of a record that failed are then tried one by one.
 
 A certificate that has expired is no reason not to start: it can be renewed while
-others are served, so it is only worth a warning.
+others are served, so it is only worth a warning. Neither is a key that is not its
+owner's alone; a group may read it, since that is how keys are shared.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import TYPE_CHECKING, TypeVar
+import os
+import stat
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from lbproto.machine.tls import Certificate, ClientTls, ServerTls
 from lbproto_runtimes.contexts import Contexts, TlsConfigError
@@ -28,9 +32,12 @@ if TYPE_CHECKING:
     from lbproto_cli.problems import Path, Problem
     from lbproto_cli.references import Finding
 
-__all__ = ["check_files", "expired"]
+__all__ = ["check_files", "expired", "exposed"]
 
 T = TypeVar("T", ServerTls, ClientTls)
+
+OTHERS: Final = stat.S_IRWXO | stat.S_IWGRP
+"""Rights to a key that its group and all the rest should not have."""
 
 
 def check_files(loaded: Loaded, contexts: Contexts) -> list[Problem]:
@@ -65,6 +72,26 @@ def expired(
         end = contexts.expires(certificate)
         if end is not None and end < now:
             yield certificate, end
+
+
+def exposed(config: Config) -> Iterator[tuple[str, int]]:
+    """Yield the files of keys that others than their owner may use, and their modes."""
+    shown = [
+        certificate.key
+        for service in config.services
+        for listen in service.listen
+        for certificate in (listen.tls.certificates if listen.tls else ())
+    ]
+    shown += [
+        upstream.tls.certificate.key
+        for upstream in config.upstreams.values()
+        if upstream.tls is not None and upstream.tls.certificate is not None
+    ]
+    for key in dict.fromkeys(shown):
+        with contextlib.suppress(OSError):  # it was there when it was read
+            mode = stat.S_IMODE(os.stat(key).st_mode)
+            if mode & OTHERS:
+                yield key, mode
 
 
 def _of_listener(path: Path, tls: ServerTls, contexts: Contexts) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ import ctypes
 import grp
 import os
 import pwd
+import resource
 from typing import Final
 
 from lbproto.machine.errors import LbError
@@ -97,6 +98,8 @@ def become(who: Identity) -> None:
         with contextlib.suppress(OSError):
             os.setuid(0)
             raise PrivilegeError("the rights of root came back")
+    # Keys are in memory, and a core file would be the new user's.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # No program that a worker might ever start gets rights that it has not.
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

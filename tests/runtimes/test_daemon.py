@@ -155,6 +155,8 @@ def test_the_rights_of_root_are_given_up_for_good(
     assert re.search(rf"Gid:(\t{nobody.pw_gid}){{4}}\n", status)
     assert re.search(r"CapEff:\t0+\n", status)
     assert re.search(r"NoNewPrivs:\t1\n", status)
+    limits = Path(f"/proc/{pid}/limits").read_text("ascii")
+    assert re.search(r"Max core file size +0 +0 ", limits)
     log = tmp_path / "lb.log"
     assert log.stat().st_uid == nobody.pw_uid
     os.kill(pid, signal.SIGTERM)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from lbproto_cli.certificates import check_files, expired
+from lbproto_cli.certificates import check_files, expired, exposed
 from lbproto_cli.load import Loaded, parse
 from lbproto_runtimes.contexts import Contexts
 
@@ -127,6 +127,24 @@ def test_certificates_that_have_expired_are_named_once(
     found = list(expired(got.config, contexts, at + 1))
     assert [(it.cert, when) for it, when in found] == [(f"{tmp_path}/old.pem", at)]
     assert list(expired(got.config, contexts, at)) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "found"),
+    [(0o600, False), (0o640, False), (0o660, True), (0o644, True), (0o602, True)],
+)
+def test_keys_that_others_may_use_are_named_once(
+    mode: int, found: bool, tmp_path: Path
+) -> None:
+    key = tmp_path / "a.key"
+    key.touch()
+    key.chmod(mode)
+    pair = "{cert: a.pem, key: a.key}"
+    tls = f"{{certificates: [{pair}, {pair}]}}"
+    got = loaded(tmp_path, tls, f"{{certificate: {pair}}}")
+    assert list(exposed(got.config)) == ([(str(key), mode)] if found else [])
+    key.unlink()
+    assert list(exposed(got.config)) == []
 
 
 def test_a_problem_is_one_printable_line(files: Path) -> None:

@@ -472,6 +472,7 @@ def secure(folder: Path, until: datetime | None = None) -> str:
     """Write the file above and the certificate that it names."""
     issued = trustme.CA().issue_cert("a.example", not_after=until)
     issued.private_key_pem.write_to_path(folder / "a.key")
+    (folder / "a.key").chmod(0o600)
     issued.cert_chain_pems[0].write_to_path(folder / "a.pem")
     return write(folder, SECURE.replace("LB", f"{folder}/lb"))
 
@@ -511,6 +512,16 @@ def test_a_certificate_that_has_expired_is_worth_a_warning(
     lines = [line for line in capfd.readouterr().err.splitlines() if said in line]
     assert len(lines) == 1
     assert lines[0].endswith("expired=2020-01-02T00:00:00Z")
+
+
+def test_a_key_that_others_may_read_is_worth_a_warning(
+    stub: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = secure(tmp_path)
+    (tmp_path / "a.key").chmod(0o644)
+    assert main(["-c", path, "--runtime", "stub"]) == 0
+    said = f" warning key is not its owner's alone key={tmp_path}/a.key mode=0644"
+    assert said in capfd.readouterr().err
 
 
 def test_nobody_is_warned_who_believes_somebody(tmp_path: Path) -> None:
