@@ -56,6 +56,7 @@ from lbproto.config import (
     Secret,
     Sticky,
 )
+from lbproto.machine.effects import Log
 from lbproto.machine.events import ConnectError
 from lbproto.proxy.connection import ProxyConnection
 from lbproto.selection.backend import EJECTED
@@ -69,6 +70,15 @@ MAX_CLIENTS = 8
 MAX_RETRIES = 1
 SMALL = RouteLimits(body_size=100)
 BOUND = 32 * 1024 + 64 * 1024 + 3 * 64 * 1024
+HOP = (
+    b"Connection: X-Gone\r\nX-Gone: 1\r\n"
+    b"Keep-Alive: 5\r\nProxy-Connection: x\r\nTE: gzip\r\n"
+)
+"""What is for one connection, whichever side says it."""
+FLOODS = (
+    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2000,
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n" + bytes(60_000),
+)
 FIELDS = (b"x", b'a;b, c="d"', b"\xff\x80  two blanks", b"")
 """Values that must arrive as they are."""
 ANSWERS = (
@@ -79,6 +89,17 @@ ANSWERS = (
     b"HTTP/1.1 503 Busy\r\n%bContent-Length: %d\r\n\r\n%b",
 )
 CLOSING = ANSWERS[2]
+ENDINGS = (
+    *[(0, "")] * 6,
+    (0, "close"),
+    (0, "abort"),
+    (1, ""),
+    (1, "close"),
+    (8, "close"),
+    (8, "abort"),
+    (70, ""),
+)
+"""How many bytes of an answer are missing, and how its connection ends there."""
 EVIL = b"HTTP/1.1 200 OK\r\n\r\nEVIL"
 
 
@@ -105,6 +126,7 @@ class Crowd(RuleBasedStateMachine):
         """Clients that say nothing more."""
         self.number = 0
         self.ejected: dict[int, int] = {}
+        self.looked = 0
 
     def some(self, ends: list[Endpoint], index: int) -> Endpoint:
         return ends[index % len(ends)]
@@ -142,7 +164,8 @@ class Crowd(RuleBasedStateMachine):
     def view(self, end: Endpoint) -> BackendView:
         """Read what has come to a backend, also what it has not looked at yet."""
         view = self.origins.setdefault(end.conn, BackendView())
-        view.read(end.received + end._queue, self.asked)
+        if len(end.received) + len(end._queue) > view.fed:
+            view.read(end.received + end._queue, self.asked)
         return view
 
     # -- clients ---------------------------------------------------------------
@@ -174,8 +197,10 @@ class Crowd(RuleBasedStateMachine):
         method=st.sampled_from([b"GET", b"POST", b"HEAD"]),
         body=st.sampled_from([0, 0, 5, 70_000]),
         field=st.sampled_from(FIELDS),
+        hop=st.sampled_from([b"", b"", HOP]),
         close=st.sampled_from([False, False, False, True]),
         times=st.sampled_from([1, 1, 2]),
+        leave=st.sampled_from(["", "", "", "close", "abort"]),
     )
     def ask(
         self,
@@ -183,27 +208,32 @@ class Crowd(RuleBasedStateMachine):
         method: bytes,
         body: int,
         field: bytes,
+        hop: bytes,
         close: bool,
         times: int,
+        leave: str,
     ) -> None:
         client = self.some(self.polite, index)
         number = self.clients.index(client)
         wire = b""
         for left in reversed(range(times)):
-            one = self.request(number, method, body, field, close and not left)
+            last = b"Connection: close\r\n" if close and not left else b""
+            one = self.request(number, method, body, field, hop + last)
             self.asked[one[0].tag] = one[0]
             self.right[number].append(one[0])
             wire += one[1]
         if close:
             self.silent.append(client)  # nothing behind it is a request
         client.send(wire)
+        if leave:
+            self.backends_leave_what_they_owe(leave)
 
     @precondition(lambda self: self.rude or self.has_room)
     @rule(index=st.integers(0, 7), body=st.sampled_from([0, 5, 5000]), cut=st.data())
     def ask_in_part(self, index: int, body: int, cut: st.DataObject) -> None:
         client = self.somebody_rude(index)
         number = self.clients.index(client)
-        _, wire = self.request(number, b"POST", body, b"", False)
+        _, wire = self.request(number, b"POST", body, b"", b"")
         client.send(wire[: cut.draw(st.integers(0, len(wire)))])
 
     def somebody_rude(self, index: int) -> Endpoint:
@@ -213,14 +243,13 @@ class Crowd(RuleBasedStateMachine):
         return client
 
     def request(
-        self, number: int, method: bytes, body: int, field: bytes, close: bool
+        self, number: int, method: bytes, body: int, field: bytes, others: bytes
     ) -> tuple[Asked, bytes]:
         """Make a request that is not like any other."""
         self.number += 1
         tag = b"%d-%d" % (number, self.number)
         content = (b"%b|" % tag * body)[:body]
-        fields = b"X-Mine: %b\r\n" % field
-        fields += b"Connection: close\r\n" if close else b""
+        fields = b"X-Mine: %b\r\n%b" % (field, others)
         fields += b"Content-Length: %d\r\n" % body if body else b""
         wire = (
             b"%b /c%b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (method, tag, fields) + content
@@ -232,6 +261,24 @@ class Crowd(RuleBasedStateMachine):
     def talk_nonsense(self, index: int, data: st.DataObject) -> None:
         stream = data.draw(mutated(data.draw(requests()).wire))
         self.somebody_rude(index).send(stream)
+
+    @precondition(lambda self: self.rude or self.has_room)
+    @rule(index=st.integers(0, 7), body=st.integers(0, 5))
+    def ask_us_alone(self, index: int, body: int) -> None:
+        head = b"OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n"
+        wire = head + b"Content-Length: 5\r\n\r\n" + b"01234"[:body]
+        self.somebody_rude(index).send(wire)
+
+    @precondition(lambda self: self.rude or self.has_room)
+    @rule(
+        index=st.integers(0, 7),
+        flood=st.sampled_from(FLOODS),
+        times=st.sampled_from([1, 8]),
+    )
+    def talk_on(self, index: int, flood: bytes, times: int) -> None:
+        client = self.somebody_rude(index)
+        for _ in range(times):
+            client.send(flood)
 
     @precondition(lambda self: self.open_clients)
     @rule(
@@ -268,7 +315,8 @@ class Crowd(RuleBasedStateMachine):
         surplus=st.sampled_from([b"", b"", b"", EVIL]),
         size=st.sampled_from([0, 0, 100_000]),
         field=st.sampled_from(FIELDS),
-        cut=st.sampled_from([0, 0, 0, 0, 1, 8, 70]),
+        hop=st.sampled_from([b"", HOP]),
+        ending=st.sampled_from(ENDINGS),
     )
     def answer(
         self,
@@ -277,20 +325,22 @@ class Crowd(RuleBasedStateMachine):
         surplus: bytes,
         size: int,
         field: bytes,
-        cut: int,
+        hop: bytes,
+        ending: tuple[int, str],
     ) -> None:
-        end = self.some(self.open_backends, index)
+        owing = [end for end in self.open_backends if self.view(end).owed is not None]
+        end = self.some(owing or self.open_backends, index)
         view = self.view(end)
         if not view.heads or not view.heads[-1].tag or view.last is not None:
             return
         head = view.heads[-1]
         content = b"<%b>" % head.tag + b"y" * size
-        fields = b"X-Tag: %b\r\nX-Theirs: %b\r\n" % (head.tag, field)
+        fields = b"X-Tag: %b\r\nX-Theirs: %b\r\n%b" % (head.tag, field, hop)
         bare_head = self.asks_for_a_head(head.tag)
         wire = answer % (fields, len(content), b"" if bare_head else content)
         if bare_head and answer is ANSWERS[3]:
             wire = wire.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-        cut = min(cut, len(wire) - 1)
+        cut, then = min(ending[0], len(wire) - 1), ending[1]
         if (
             view.owed is None
             or surplus
@@ -306,6 +356,8 @@ class Crowd(RuleBasedStateMachine):
             view.answered += 1
         view.cut = bool(cut)
         end.send(wire[:-cut] if cut else wire + surplus)
+        if then and not (end.gone or end.closed):
+            getattr(end, then)()
 
     @precondition(lambda self: self.open_backends)
     @rule(times=st.integers(1, 4))
@@ -362,6 +414,12 @@ class Crowd(RuleBasedStateMachine):
     )
     def backend_turns(self, index: int, how: str) -> None:
         getattr(self.some(self.open_backends, index), how)()
+
+    def backends_leave_what_they_owe(self, how: str) -> None:
+        for end in self.open_backends:
+            view = self.view(end)
+            if view.owed is not None or view.cut:
+                getattr(end, how)()
 
     @rule(
         index=st.integers(0, 1),
@@ -420,6 +478,8 @@ class Crowd(RuleBasedStateMachine):
         for machine in self.sim.machines:
             if isinstance(machine, ProxyConnection):
                 assert machine.buffered <= BOUND
+        for end in self.sim.ends.values():
+            assert end.waiting <= BOUND
 
     @invariant()
     def nobody_waits_without_a_deadline(self) -> None:
@@ -435,6 +495,10 @@ class Crowd(RuleBasedStateMachine):
             if one.barred & EJECTED
         ]
         assert len(found) <= len(self.backends) // 2
+        new, self.looked = self.sim.log[self.looked :], len(self.sim.log)
+        for _, effect in new:
+            if isinstance(effect, Log) and effect.message == "backend returns":
+                self.ejected = {}  # it may have been asked, and ejected again
         now = {int(one.id): one.leases for one in found}
         for backend, leases in now.items():
             # No lease since the last look, when it was ejected already.

@@ -18,6 +18,7 @@ HOPS = {
     b"te",
     b"trailer",
     b"upgrade",
+    b"x-gone",
 }
 NUMBER = re.compile(rb"0|[1-9][0-9]*")
 
@@ -65,7 +66,8 @@ class BackendView:
     """A response was begun and will not be finished."""
     opaque: bool = False
     """It may have become a tunnel: what comes is no HTTP."""
-    _fed: int = 0
+    fed: int = 0
+    """How much of what has come was read."""
     _parser: h11.Connection = field(default_factory=lambda: h11.Connection(h11.SERVER))
 
     def no_more(self) -> None:
@@ -80,10 +82,10 @@ class BackendView:
 
     def read(self, wire: bytes, asked: Mapping[bytes, Asked]) -> None:
         """Read what has come; `wire` is all of it."""
-        if self.opaque or len(wire) == self._fed:
+        if self.opaque or len(wire) == self.fed:
             return
-        self._parser.receive_data(wire[self._fed :])
-        self._fed = len(wire)
+        self._parser.receive_data(wire[self.fed :])
+        self.fed = len(wire)
         while True:
             event = self._parser.next_event()
             if event is h11.NEED_DATA or event is h11.PAUSED:
@@ -125,6 +127,7 @@ class BackendView:
         if known is not None:
             # P3, P9: just what the client has said.
             assert head.method == known.method
+            assert head.target == b"/c" + tag
             fields = dict(head.headers)
             assert fields[b"x-mine"] == known.field
 
@@ -199,6 +202,8 @@ class ClientView:
 
     def _head(self, head: h11.Response, asked: Sequence[Asked]) -> None:
         fields = dict(head.headers)
+        # P5: ours alone, which is Connection.
+        assert not (HOPS - {b"connection"}).intersection(fields), fields
         self._tag = fields.get(b"x-tag")
         self._field = fields.get(b"x-theirs", b"")
         self._content = b""
