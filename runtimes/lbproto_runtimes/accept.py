@@ -287,7 +287,7 @@ class Acceptor:
         if not self._finished and not self._held and self._accept_some():
             if not self._lead:
                 self._watcher.later(CALM, self._calmed)
-            self._lead = 2 * self._lead or 1
+            self._lead += 1
         self.watch()
 
     def _calmed(self) -> None:

@@ -3,9 +3,9 @@
 Workers wait for clients on the same sockets. Which of them the kernel wakes first is
 its own affair, and often the same; so a worker that has more clients than the
 others on average lets them go first for a moment. It takes the client after that if
-nobody did, so a worker that hangs holds up nobody; and it may have more clients than
-they for a while, twice as many more each time, since the others have enough to do, or
-clients come and go faster than that.
+nobody did, so a worker that hangs holds up nobody; and it may have one client more than
+they for a while, each time, since the others have enough to do, or clients come and go
+faster than that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["CALM", "MOMENT", "Ledger", "Share"]
 MOMENT: Final = 0.002
 """Seconds for which a worker with many clients leaves a new one to others."""
 
-CALM: Final = 0.25
+CALM: Final = 1.0
 """Seconds after which it may have but half as many more than the others."""
 
 FREE: Final = -1

@@ -168,7 +168,7 @@ def test_one_that_nobody_takes_is_accepted_a_moment_later(worker: Worker) -> Non
 
 def test_who_waited_in_vain_may_lead_and_loses_that_with_time(worker: Worker) -> None:
     worker.come(20)
-    for lead in (0, 1, 2, 4):
+    for lead in (0, 1, 2, 3):
         # One more than the average of both is two more than the other.
         assert worker.is_watching
         while worker.is_watching:
