@@ -30,6 +30,7 @@ __all__ = [
     "LengthDecoder",
     "Piece",
     "UntilCloseDecoder",
+    "at_most",
 ]
 
 
@@ -64,6 +65,11 @@ class Decoder(Protocol):
         ...
 
 
+def at_most(data: bytes, count: int) -> bytes:
+    """Return the first bytes of a read; compiled, a slice of all would be a copy."""
+    return data if len(data) <= count else data[:count]
+
+
 class LengthDecoder:
     """Content of a known length; 0 where there is none."""
 
@@ -74,8 +80,7 @@ class LengthDecoder:
 
     def receive(self, data: bytes) -> Piece:
         """Take one read."""
-        # Compiled, a slice is a copy, also of the whole.
-        content = data if len(data) <= self._left else data[: self._left]
+        content = at_most(data, self._left)
         self._left -= len(content)
         return Piece(content, len(content), self._left == 0)
 

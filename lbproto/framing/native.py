@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lbproto.framing.body import ChunkedDecoder
+from lbproto.framing.body import ChunkedDecoder, at_most
 from lbproto.framing.codec import ServerCodec
 from lbproto.framing.grammar import content_length
 from lbproto.framing.head import RequestReader
@@ -257,16 +257,14 @@ class NativeServerCodec(ServerCodec):
             data = data[piece.used :]
             trailers = decoder.trailers
         else:
-            size = len(data)
-            if not size:
+            if not len(data):
                 return
-            if size < left:  # compiled, a slice is a copy, also of the whole
-                events.append(Body(self._stream, data))
-                self._left = left - size
+            content = at_most(data, left)
+            events.append(Body(self._stream, content))
+            data = data[len(content) :]
+            self._left = left = left - len(content)
+            if left:
                 return
-            events.append(Body(self._stream, data if size == left else data[:left]))
-            self._left = 0
-            data = data[left:]
         events.append(self._end(data, trailers))
 
     def _end(self, data: bytes, trailers: bytes) -> End:

@@ -7,7 +7,7 @@ is good for another one only if every byte of it made sense (RFC 9112 9.3).
 
 from __future__ import annotations
 
-from lbproto.framing.body import ChunkedDecoder
+from lbproto.framing.body import ChunkedDecoder, at_most
 from lbproto.framing.codec import ClientCodec
 from lbproto.framing.head import ResponseReader
 from lbproto.framing.messages import (
@@ -228,16 +228,14 @@ class NativeClientCodec(ClientCodec):
             data = data[piece.used :]
             trailers = decoder.trailers
         elif left:
-            size = len(data)
-            if not size:
+            if not len(data):
                 return
-            if size < left:  # compiled, a slice is a copy, also of the whole
-                events.append(Body(self._stream, data))
-                self._left = left - size
+            content = at_most(data, left)
+            events.append(Body(self._stream, content))
+            data = data[len(content) :]
+            self._left = left = left - len(content)
+            if left:
                 return
-            events.append(Body(self._stream, data if size == left else data[:left]))
-            self._left = 0
-            data = data[left:]
         elif self._until_close:
             if data:
                 events.append(Body(self._stream, data))

@@ -262,12 +262,12 @@ class Acceptor:
             self._watching = False
             self._watcher.ignore(self._socket)
 
-    def _rest(self, seconds: float) -> None:
+    def _rest(self, seconds: float, then: Callable[[], None]) -> None:
         """Leave clients where they are for a while."""
         self._pause()
         if not self._finished:
             self._resting = True
-            self._watcher.later(seconds, self._rested)
+            self._watcher.later(seconds, then)
 
     def _rested(self) -> None:
         self._resting = False
@@ -275,11 +275,9 @@ class Acceptor:
 
     def _ready(self) -> None:
         if self._share is not None and self._share.is_large(self._lead):
-            self._pause()
-            self._resting = True
-            self._watcher.later(MOMENT, self._yielded)
-            return
-        self._accept_some()
+            self._rest(MOMENT, self._yielded)
+        else:
+            self._accept_some()
 
     def _yielded(self) -> None:
         """The others had their chance: take who is still there."""
@@ -321,7 +319,7 @@ class Acceptor:
             self._logs.log(Level.ERROR, "cannot accept", {"detail": error.strerror})
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 self._shed(SHED)
-            self._rest(PAUSE)
+            self._rest(PAUSE, self._rested)
             return False
         if 0 < self._scarce < sock.fileno():
             self._shed(SHED)
@@ -337,7 +335,7 @@ class Acceptor:
         except RuntimeError as error:  # no thread left
             sock.close()
             self._logs.log(Level.ERROR, "cannot accept", {"detail": str(error)})
-            self._rest(PAUSE)
+            self._rest(PAUSE, self._rested)
             return False
         if self._share is not None:
             self._share.publish(self._service, self._site.connections)
